@@ -1,0 +1,167 @@
+"""One run: every missing image optimised, scored and recorded, batch after batch. Knows nothing of Hydra."""
+
+import errno
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image as Pillow
+from PIL.Image import Image as Picture
+from torch import Tensor
+from tqdm import tqdm
+
+from gradproj.errors import UserError
+from gradproj.noise import generator, initial_latent
+from gradproj.optimize import Step, optimize
+from gradproj.records import Run
+from gradproj.types import Method, Model, Reward
+
+Key = tuple[int, int]  # (prompt id, seed) names an image
+
+
+@dataclass
+class Experiment:
+    """The parts of a run, ready to work. ``target`` maps the climbed rewards' names to their weights."""
+
+    model: Model
+    method: Method
+    rewards: Mapping[str, Any]
+    target: Mapping[str, float]
+    prompts: Sequence[str]
+    steps: int
+    keep: str
+    score_every: int
+    max_skips: int
+
+    def check(self) -> None:
+        """Let every part meet its input once: a bad prompt or a block that does not fit surfaces before the work."""
+        one = torch.randn(1, *self.model.latent_shape, generator=generator("check", 0, 0))
+        try:
+            self.method.retract(self.method.direction(one, one, [generator("check", 0, 0)]))
+            for part in (self.model, *(self.rewards[name] for name in self.target)):
+                part.encode(self.prompts)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def complete(self, run: Run, images: Sequence[Key], batch: int) -> int:
+        """Optimise and record ``images``, ``batch`` at a time; returns how many failed (each leaves its reason)."""
+        failed = 0
+        with tqdm(total=len(images), desc="images", disable=None, position=0) as bar:
+            for start in range(0, len(images), batch):
+                chunk = images[start : start + batch]
+                try:
+                    failed += self._complete_batch(run, chunk)
+                except RuntimeError as error:  # torch's own: out of memory, a kernel that failed
+                    for image in chunk:
+                        run.fail(*image, f"{type(error).__name__}: {error}")
+                    failed += len(chunk)
+                except OSError as error:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    raise UserError(
+                        f"no space left for {run.folder}: make room, then give the same command again"
+                    ) from error
+                bar.update(len(chunk))
+        return failed
+
+    def _complete_batch(self, run: Run, images: Sequence[Key]) -> int:
+        texts = [self.prompts[prompt] for prompt, _ in images]
+        latent = initial_latent(self.model.latent_shape, images).to(self.model.device)
+        tracks = [_Track() for _ in images]
+        steps = optimize(
+            self.model,
+            weighted(self.rewards, self.target),
+            self.method,
+            self.model.encode(texts),
+            {name: self.rewards[name].encode(texts) for name in self.target},
+            latent,
+            self.steps,
+            [generator("method", *image) for image in images],
+        )
+        label = f"  {texts[0]}" + (f" and {len(texts) - 1} more" if len(texts) > 1 else "")
+        with tqdm(steps, total=self.steps + 1, desc=label[:60], disable=None, position=1, leave=False) as bar:
+            for step in bar:
+                bar.set_postfix(reward=f"{step.reward.mean().item():.4f}", refresh=False)
+                self._follow(step, latent, texts, tracks)
+        self._score_best(texts, tracks)
+        failed = 0
+        for image, track in zip(images, tracks, strict=True):
+            if track.longest_stall >= self.max_skips:
+                run.fail(*image, f"no usable gradient (zero or not finite) in {track.longest_stall} steps in a row")
+                failed += 1
+            else:
+                run.write(
+                    *image, track.rows, {"-start": track.start, "": track.best if self.keep == "best" else track.last}
+                )
+        return failed
+
+    def _follow(self, step: Step, start: Tensor, texts: Sequence[str], tracks: Sequence["_Track"]) -> None:
+        """Add one row per sample; score the pictures at every ``score_every``-th step and at the last."""
+        flat, first = step.latent.detach().flatten(1), start.flatten(1)
+        columns = {
+            "reward": step.reward,
+            "gradient_norm": step.gradient_norm,
+            "latent_rms": flat.square().mean(1).sqrt(),
+            "cosine": torch.cosine_similarity(flat, first, dim=1),
+            "skipped": step.skipped,
+        }
+        values = torch.stack([column.double() for column in columns.values()], dim=1).tolist()
+        scored = step.index % self.score_every == 0 or step.index == self.steps
+        improved = [row[0] > track.best_reward for row, track in zip(values, tracks, strict=True)]
+        pictures = to_pictures(step.image) if scored or any(improved) else [None] * len(tracks)
+        scores = self._score(pictures, texts) if scored else [{}] * len(tracks)
+        for row, score, picture, track in zip(values, scores, pictures, tracks, strict=True):
+            named = dict(zip(columns, row, strict=True))
+            track.add({"step": step.index, "seconds": step.seconds / len(tracks), **named, **score}, picture)
+
+    def _score_best(self, texts: Sequence[str], tracks: Sequence["_Track"]) -> None:
+        """The best step's official scores, for the samples whose best step was not scored on the way."""
+        behind = [i for i, track in enumerate(tracks) if not self.rewards.keys() <= track.rows[track.best_step].keys()]
+        if behind:
+            scores = self._score([tracks[i].best for i in behind], [texts[i] for i in behind])
+            for i, score in zip(behind, scores, strict=True):
+                tracks[i].rows[tracks[i].best_step].update(score)
+
+    def _score(self, pictures: Sequence[Any], texts: Sequence[str]) -> list[dict[str, float]]:
+        columns = {name: reward.score(pictures, texts).tolist() for name, reward in self.rewards.items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+@dataclass
+class _Track:
+    """What is kept of one image on the way: its rows, its first, best (by climbed reward) and last picture."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best_reward: float = -math.inf
+    best_step: int = 0
+    start: Any = None
+    best: Any = None
+    last: Any = None
+    stall: int = 0
+    longest_stall: int = 0
+
+    def add(self, row: dict[str, float], picture: Picture | None) -> None:
+        self.rows.append(row)
+        self.stall = self.stall + 1 if row["skipped"] else 0
+        self.longest_stall = max(self.longest_stall, self.stall)
+        if row["reward"] > self.best_reward or self.start is None:
+            self.best_reward, self.best_step, self.best = row["reward"], int(row["step"]), picture
+        if picture is not None:
+            self.start, self.last = self.start or picture, picture
+
+
+def weighted(rewards: Mapping[str, Reward], target: Mapping[str, float]):
+    """The climbed reward: a call (image, {name: text}) -> weighted sum over ``target``."""
+
+    def climbed(image: Tensor, texts: Mapping[str, Any]) -> Tensor:
+        return sum((weight * rewards[name](image, texts[name]) for name, weight in target.items()), torch.zeros(()))
+
+    return climbed
+
+
+def to_pictures(images: Tensor) -> list[Picture]:
+    """(b, 3, h, w) in [0, 1] to 8-bit PIL pictures, rounded to the nearest level."""
+    levels = (images * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [Pillow.fromarray(level) for level in levels]

@@ -1,0 +1,75 @@
+"""What the person typed: values checked, prompts read. No torch: bad input answers at once."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gradproj.errors import UserError
+
+AT_LEAST = {"steps": 1, "seeds": 1, "batch": 1, "shards": 1, "shard": 0, "score_every": 1, "max_skips": 1}
+
+
+def check(config: DictConfig) -> dict[str, Any]:
+    """The composed config, resolved to plain Python, its own keys' values checked."""
+    try:
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise UserError(f"the configuration does not resolve: {error}") from error
+    for key, least in AT_LEAST.items():
+        value = plain[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise UserError(
+                f"{key} must be a whole number, at least {least}, got {value!r}: type {key}={max(least, 1)}"
+            )
+    if plain["shard"] >= plain["shards"]:
+        raise UserError(f"shard must be below shards={plain['shards']} (shards count from 0), got {plain['shard']}")
+    if plain["keep"] not in ("last", "best"):
+        raise UserError(f"keep must be last or best, got {plain['keep']!r}: type keep=last")
+    _check_target(plain)
+    return plain
+
+
+def _check_target(plain: dict[str, Any]) -> None:
+    target, scored = plain["reward"], plain["rewards"]
+    names = [target] if isinstance(target, str) else list(target) if isinstance(target, dict) else []
+    weights = target.values() if isinstance(target, dict) else [1.0]
+    if not names or not all(isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in weights):
+        raise UserError(
+            f"reward must be a name or a mix such as '{{shapes_matcher: 5, shapes_aesthetic: 1}}', got {target!r}"
+        )
+    for name in names:
+        if name not in scored:
+            raise UserError(
+                f"reward={name} is not among what is scored: type one of {', '.join(scored)}, "
+                f"or add it: 'rewards=[{','.join(scored)},{name}]'"
+            )
+
+
+def read_prompts(prompts: Any, folder: Path) -> list[str]:
+    """A list as it is, or the lines of the named set ``folder/<name>.txt`` or a text file. Position = prompt id."""
+    if isinstance(prompts, list):
+        lines, source = [str(prompt) for prompt in prompts], "prompts=[...]"
+    else:
+        named = folder / f"{prompts}.txt"
+        source = str(named if named.is_file() else prompts)
+        try:
+            lines = Path(source).read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"the prompt file {source} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+            ) from error
+        except OSError as error:
+            sets = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
+            raise UserError(
+                f"prompts={prompts}: no such set or readable file ({error.strerror}); the sets are {sets}"
+            ) from error
+    if not lines:
+        raise UserError(f"{source} holds no prompt; write one per line")
+    blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
+    if blank:
+        raise UserError(
+            f"{source}: prompt {blank[0]} is blank; every line is a prompt and its number the prompt's id: remove it"
+        )
+    return lines

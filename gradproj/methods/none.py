@@ -1,0 +1,8 @@
+"""No regularisation: the reward's gradient alone."""
+
+from gradproj.types import Method
+
+
+def method(optimizer, clip: float) -> Method:
+    """Climb the reward under ``optimizer`` (a partial of a torch optimiser); ``clip`` bounds the gradient's l2 norm."""
+    return Method(optimizer, clip=clip)

@@ -1,0 +1,27 @@
+"""The paper's method (arXiv 2602.08646): project the reward's gradient, and the latent, onto the set of white noise."""
+
+from functools import partial
+
+from torch import Tensor
+
+from gradproj.spectrum import project
+from gradproj.types import Method, follow_gradient, stay
+
+
+def method(optimizer, clip: float, block: int, project_gradient: bool, project_latent: bool) -> Method:
+    """``block`` is the paper's B; the two switches are its Appendix H ablation.
+
+    ``clip`` bounds the norm after the projection, where every gradient has norm sqrt(N): a constant factor, which
+    Adam cancels.
+    """
+    onto_set = partial(project, block=block)
+
+    def direction(latent: Tensor, reward_gradient: Tensor, rng) -> Tensor:
+        return onto_set(reward_gradient)
+
+    return Method(
+        optimizer,
+        direction=direction if project_gradient else follow_gradient,
+        retract=onto_set if project_latent else stay,
+        clip=clip,
+    )

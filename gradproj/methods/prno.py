@@ -1,0 +1,46 @@
+"""PRNO, the probability regularisation of DNO (Tang et al. 2024, arXiv 2405.18881): concentration of k-vectors."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gradproj.types import Method
+
+
+def method(optimizer, clip: float, weight: float, dimension: int, permutations: int) -> Method:
+    """Reward minus ``weight`` (gamma) times ``penalty``, with fresh random permutations at every step."""
+
+    def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:
+        orders = torch.stack([draw_orders(latent[0].numel(), permutations, one) for one in rng]).to(latent.device)
+        with torch.enable_grad():
+            leaf = latent.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(penalty(leaf, orders, dimension).sum(), leaf)
+        return reward_gradient - weight * gradient
+
+    return Method(optimizer, direction, clip=clip)
+
+
+def draw_orders(n: int, permutations: int, rng: torch.Generator) -> Tensor:
+    """(permutations, n) random orders of n entries."""
+    return torch.rand(permutations, n, generator=rng).argsort(dim=1)
+
+
+def penalty(latent: Float[Tensor, "b *latent"], orders: Tensor, dimension: int = 4) -> Float[Tensor, " b"]:
+    """R = -[log p1 + log p2] of the latent, plus the mean of the same over ``orders`` (b, permutations, N)."""
+    flat = latent.flatten(1)
+    shuffled = flat[:, None].expand(-1, orders.shape[1], -1).gather(2, orders)
+    return -log_probability(flat[:, None], dimension).squeeze(1) - log_probability(shuffled, dimension).mean(1)
+
+
+def log_probability(flat: Float[Tensor, "b p n"], k: int) -> Float[Tensor, "b p"]:
+    """log p1 + log p2 of m = n // k vectors of k entries: how likely mean and covariance are so far off."""
+    m = flat.shape[-1] // k
+    vectors = flat[..., : m * k].unflatten(-1, (m, k))  # Z
+    mean_gap = vectors.mean(-2).square().sum(-1)  # M1^2
+    covariance = vectors.transpose(-1, -2) @ vectors / m - torch.eye(k, device=flat.device, dtype=flat.dtype)
+    covariance_gap = torch.linalg.eigvalsh(covariance).abs().amax(-1)  # M2, the spectral norm
+    excess = ((1 + covariance_gap).sqrt() - 1 - math.sqrt(k / m)).clamp(min=0)
+    return (-m * mean_gap / (2 * k)).clamp(max=-math.log(2)) + (-m * excess.square() / 2).clamp(max=-math.log(2))

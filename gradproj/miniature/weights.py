@@ -1,0 +1,41 @@
+"""The shipped weights: one safetensors file per network, their sha256 in weights/SHA256SUMS."""
+
+import hashlib
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
+
+from gradproj.errors import UserError
+
+Network = TypeVar("Network", bound=nn.Module)
+FOLDER = Path(__file__).parent / "weights"
+
+
+def load_network(network: Network, name: str, device: torch.device) -> tuple[Network, dict[str, str]]:
+    """Fill ``network`` from ``<name>.safetensors``, frozen, in eval mode, on ``device``; also {file: sha256}.
+
+    Raises ``UserError`` when the file is missing, cut or not the one in SHA256SUMS.
+    """
+    file = f"{name}.safetensors"
+    try:
+        content = (FOLDER / file).read_bytes()
+        expected = dict(line.split()[::-1] for line in (FOLDER / "SHA256SUMS").read_text().splitlines())[file]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"the miniature's weights {FOLDER / file} cannot be read ({error}); install gradproj again"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{FOLDER / file} is cut or not ours: expected sha256 {expected}, found {found}; "
+            "restore it (git checkout, or install gradproj again) or rebuild all with scripts/train_miniature.py"
+        )
+    try:
+        network.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"{FOLDER / file} does not fit its network: {error}") from error
+    return network.eval().requires_grad_(False).to(device), {file: found}

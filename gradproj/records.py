@@ -1,0 +1,193 @@
+"""A run's folder and one image's record in it: name, write, read, which are missing. Imports no torch.
+
+``<results>/runs/<run id>/`` holds ``config.yaml`` (what changes the numbers; its hash is in the run id), ``env.json``
+(where it ran) and ``images/<prompt id>-<seed>.csv``: a row per step, closed by a line ``# sha256 <hex>`` over the rest.
+A record appears by rename, whole or not at all. A packed run has ``records.tar.xz`` with the same files instead.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gradproj.errors import UserError
+
+COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped")  # then a column per score
+PACKED = "records.tar.xz"
+_SEAL = b"# sha256 "
+
+
+def fingerprint(config: Any) -> str:
+    """8 hex digits over a nested config; ``1`` and ``1.0`` are the same number, key order does not matter."""
+    return hashlib.sha256(json.dumps(_canonical(config), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder. ``config`` is what was hashed: ``names`` (of model, method, reward), ``steps``, ``prompts``..."""
+
+    folder: Path
+    config: dict[str, Any]
+
+    @classmethod
+    def create(cls, results: Path, config: dict[str, Any], environment: Mapping[str, Any]) -> "Run":
+        """Make or reopen the folder of ``config``; config.yaml and env.json are written once and never changed."""
+        names = config["names"]
+        run_id = f"{names['model']}-{names['method']}-{names['reward']}-{fingerprint(config)}"
+        run = cls(results / "runs" / run_id, config)
+        try:
+            run.images.mkdir(parents=True, exist_ok=True)
+            if (run.folder / "config.yaml").exists():
+                cls.open(run.folder)
+            else:
+                place(run.folder / "env.json", json.dumps(dict(environment), indent=2).encode() + b"\n")
+                place(run.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+        except OSError as error:
+            raise UserError(
+                f"cannot write to the results folder {results}: {error.strerror}; give another one: results=PATH"
+            ) from error
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Read a run's folder and check that its config is the one its name was made from."""
+        try:
+            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+            found = fingerprint(config)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"{folder} has no readable config.yaml ({error}); is it a run? move it away") from error
+        if not folder.name.endswith(f"-{found}"):
+            raise UserError(
+                f"{folder} is foreign or edited: its config.yaml hashes to {found}, its name ends otherwise; "
+                "restore config.yaml or move the folder away"
+            )
+        return cls(folder, config)
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "images"
+
+    @property
+    def header(self) -> str:
+        return ",".join([*COLUMNS, *self.config["rewards"]])
+
+    def name(self, prompt: int, seed: int) -> str:
+        return f"{prompt:04d}-{seed}"
+
+    def done(self) -> set[str]:
+        """Names of the images whose whole record is here, packed or not; a damaged one is an error."""
+        return {name for name, _ in self.records()}
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """(name, checked CSV text without its seal) of every recorded image, by name; refuses one that stands twice."""
+        seen: set[str] = set()
+        for name, content in [*self._loose(), *self._packed()]:
+            if name in seen:
+                raise UserError(f"{self.folder}: image {name} stands in images/ and in {PACKED}; remove one of the two")
+            seen.add(name)
+            yield name, self.check(name, content)
+
+    def _loose(self) -> list[tuple[str, bytes]]:
+        return [(path.stem, path.read_bytes()) for path in sorted(self.images.glob("*.csv"))]
+
+    def _packed(self) -> list[tuple[str, bytes]]:
+        path = self.folder / PACKED
+        if not path.exists():
+            return []
+        try:
+            with tarfile.open(path) as archive:
+                return [(Path(m.name).stem, archive.extractfile(m).read()) for m in archive.getmembers()]  # type: ignore[union-attr]
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise UserError(f"{path} is damaged ({error}); restore it") from error
+
+    def check(self, name: str, content: bytes) -> bytes:
+        """The CSV text of a record whose seal, header and number of rows are right, else ``UserError``."""
+        text, mark, seal = content.rpartition(_SEAL)
+        whole = mark and seal.strip().decode(errors="replace") == hashlib.sha256(text).hexdigest()
+        if (
+            not whole
+            or text.count(b"\n") != self.config["steps"] + 2
+            or not text.startswith(self.header.encode() + b"\n")
+        ):
+            raise UserError(
+                f"{self.images / name}.csv is cut, edited or of another run; remove it and give the run's command again"
+            )
+        return text
+
+    def write(
+        self, prompt: int, seed: int, rows: Iterable[Mapping[str, float | None]], pictures: Mapping[str, Any]
+    ) -> None:
+        """Place the pictures (suffix -> PIL image), then the CSV: the CSV's existence is "this image is done"."""
+        name = self.name(prompt, seed)
+        for suffix, picture in pictures.items():
+            buffer = io.BytesIO()
+            picture.save(buffer, format="PNG")
+            place(self.images / f"{name}{suffix}.png", buffer.getvalue())
+        columns = self.header.split(",")
+        lines = [self.header, *(",".join(_cell(row.get(column)) for column in columns) for row in rows)]
+        text = ("\n".join(lines) + "\n").encode()
+        place(self.images / f"{name}.csv", text + _SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
+        (self.images / f"{name}.failed").unlink(missing_ok=True)
+
+    def fail(self, prompt: int, seed: int, reason: str) -> None:
+        """Leave word of an image that could not be finished; a later run tries it again."""
+        place(self.images / f"{self.name(prompt, seed)}.failed", reason.encode() + b"\n")
+
+    def pack(self) -> int:
+        """Move the CSVs into one ``records.tar.xz`` (same bytes for the same records); returns how many it holds."""
+        everything = sorted([*self._loose(), *self._packed()])
+        list(self.records())  # refuses damaged records and duplicates
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:xz", preset=9) as archive:
+            for name, content in everything:
+                member = tarfile.TarInfo(f"images/{name}.csv")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        place(self.folder / PACKED, buffer.getvalue())
+        for path in self.images.glob("*.csv"):
+            path.unlink()
+        return len(everything)
+
+    def unpack(self) -> int:
+        """The reverse of ``pack``, byte for byte."""
+        packed = self._packed()
+        self.images.mkdir(exist_ok=True)
+        for name, content in packed:
+            place(self.images / f"{name}.csv", content)
+        (self.folder / PACKED).unlink(missing_ok=True)
+        return len(packed)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def place(path: Path, content: bytes) -> None:
+    """Write beside the place, flush to disk, rename into it; on failure (a full disk) leave nothing behind."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

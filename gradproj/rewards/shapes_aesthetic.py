@@ -1,0 +1,29 @@
+"""The miniature's aesthetic reward: a network that learnt colourfulness and contrast from renderings."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL.Image import Image as Picture
+
+from gradproj.miniature.networks import Regressor
+from gradproj.miniature.pixels import read, shrink
+from gradproj.miniature.weights import load_network
+from gradproj.types import Image, Score, default_device
+
+
+class ShapesAesthetic:
+    """Unit: colourfulness / 25 + 10 x contrast (miniature.measures): renderings 3.5, sd 1.0. Reads no prompt."""
+
+    def __init__(self) -> None:
+        self.device = default_device()
+        self.network, self.weights = load_network(Regressor(), "aesthetic", self.device)
+
+    def encode(self, prompts: Sequence[str]) -> None:
+        return None
+
+    def __call__(self, image: Image, text: None) -> Score:
+        return self.network(shrink(image))
+
+    @torch.no_grad()
+    def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
+        return self.network(read(pictures).to(self.device)).cpu()

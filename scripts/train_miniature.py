@@ -1,0 +1,82 @@
+"""Rebuild the miniature's weights from a seed: ``python scripts/train_miniature.py --help``.
+
+Flow, noise-image pairs, distillation to one step, then the three reward networks, each trained apart. A stage
+that ended is read from --work; a killed one goes on from its last checkpoint and gives the same weights.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from tqdm import tqdm
+
+from gradproj.miniature import training
+from gradproj.miniature.networks import CrossMatcher, DualEncoder, FlowUNet, Regressor
+from gradproj.miniature.render import sample_captions
+
+WEIGHTS = Path(__file__).parents[1] / "gradproj" / "miniature" / "weights"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=Path("checkpoints/miniature"), help="checkpoints and pairs")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the finished weights go")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every stage's steps; 0.01 is a trial run")
+    arguments = parser.parse_args()
+    for folder in (arguments.work, arguments.out):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def stage(name: str, build: Callable[[], nn.Module], loss, steps: int, lr: float) -> nn.Module:
+        return train(name, build, loss, max(int(steps * arguments.scale), 20), lr, arguments)
+
+    teacher = stage("flow", FlowUNet, lambda net: training.flow_loss(net, 128), 6000, 1e-3)
+    pairs = make_pairs(teacher, max(int(40960 * arguments.scale), 1024), arguments)
+    stage("generator", lambda: teacher, lambda net: training.distillation_loss(net, *pairs, 128), 3000, 5e-4)
+    stage("aesthetic", Regressor, lambda net: training.regression_loss(net, 128), 2500, 1e-3)
+    stage("matcher", DualEncoder, lambda net: training.contrastive_loss(net, 256), 3500, 1e-3)
+    stage("heldout", CrossMatcher, lambda net: training.matching_loss(net, 128), 6000, 7e-4)
+
+
+def train(name: str, build, loss, steps: int, lr: float, arguments) -> nn.Module:
+    """One network to its end; its safetensors file lands beside the others (the flow's stays in --work)."""
+    torch.manual_seed(arguments.seed)
+    network = build()
+    path = (arguments.work if name == "flow" else arguments.out) / f"{name}.safetensors"
+    done = arguments.work / f"{name}.done"
+    if done.exists():
+        network.load_state_dict(load_file(path))
+        return network
+    generator = torch.Generator().manual_seed(arguments.seed)
+    bar = tqdm(training.fit(network, loss(network), steps, lr, generator), total=steps, desc=name, mininterval=5)
+    recent = 0.0
+    for step, value in enumerate(bar):
+        recent = value if step == 0 else 0.98 * recent + 0.02 * value
+        bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
+    save_file(network.state_dict(), path)
+    done.touch()
+    return network
+
+
+def make_pairs(teacher: FlowUNet, count: int, arguments) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Noise, captions and the teacher's pictures (16 Euler steps), half precision, kept in --work."""
+    path = arguments.work / f"pairs-{count}.safetensors"
+    if not path.exists():
+        generator = torch.Generator().manual_seed(arguments.seed + 1)
+        captions = sample_captions(count, generator)
+        noise = torch.randn(count, 3, 32, 32, generator=generator).half()
+        pictures = torch.empty_like(noise)
+        for index in tqdm(torch.arange(count).split(256), desc="pairs", mininterval=5):
+            pictures[index] = training.sample_flow(teacher, noise[index].float(), captions[index], 16).half()
+        partial = path.with_suffix(".part")
+        save_file({"noise": noise, "captions": captions, "pictures": pictures}, partial)
+        partial.replace(path)
+    pairs = load_file(path)
+    return pairs["noise"], pairs["captions"], pairs["pictures"]
+
+
+if __name__ == "__main__":
+    main()
