@@ -1,10 +1,11 @@
 """Rebuild the miniature's weights from a seed: ``python scripts/train_miniature.py --help``.
 
 Flow, noise-image pairs, distillation to one step, then the three reward networks, each trained apart. A stage
-that ended is read from --work; a killed one goes on from its last checkpoint and gives the same weights.
+that ended is not done again; a killed one goes on from its last checkpoint in --work.
 """
 
 import argparse
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def main() -> None:
     pairs = make_pairs(teacher, max(int(40960 * arguments.scale), 1024), arguments)
     stage("generator", lambda: teacher, lambda net: training.distillation_loss(net, *pairs, 128), 3000, 5e-4)
     stage("aesthetic", Regressor, lambda net: training.regression_loss(net, 128), 2500, 1e-3)
-    stage("matcher", DualEncoder, lambda net: training.contrastive_loss(net, 256), 3500, 1e-3)
-    stage("heldout", CrossMatcher, lambda net: training.matching_loss(net, 128), 6000, 7e-4)
+    stage("matcher", DualEncoder, lambda net: training.contrastive_loss(net, 128), 3500, 1e-3)
+    stage("heldout", CrossMatcher, lambda net: training.matching_loss(net, 128), 3500, 7e-4)
+    write_sums(arguments.out)
 
 
 def train(name: str, build, loss, steps: int, lr: float, arguments) -> nn.Module:
@@ -51,11 +53,13 @@ def train(name: str, build, loss, steps: int, lr: float, arguments) -> nn.Module
         network.load_state_dict(load_file(path))
         return network
     generator = torch.Generator().manual_seed(arguments.seed)
-    bar = tqdm(training.fit(network, loss(network), steps, lr, generator), total=steps, desc=name, mininterval=5)
-    recent = 0.0
-    for step, value in enumerate(bar):
-        recent = value if step == 0 else 0.98 * recent + 0.02 * value
-        bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
+    checkpoint = arguments.work / f"{name}.checkpoint"
+    recent = None
+    with tqdm(total=steps, desc=name, mininterval=5) as bar:
+        for step, value in training.fit(network, loss(network), steps, lr, generator, checkpoint):
+            recent = value if recent is None else 0.98 * recent + 0.02 * value
+            bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
+            bar.update(step + 1 - bar.n)
     save_file(network.state_dict(), path)
     done.touch()
     return network
@@ -76,6 +80,13 @@ def make_pairs(teacher: FlowUNet, count: int, arguments) -> tuple[torch.Tensor, 
         partial.replace(path)
     pairs = load_file(path)
     return pairs["noise"], pairs["captions"], pairs["pictures"]
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS of the finished files, in sha256sum's format."""
+    files = sorted(folder.glob("*.safetensors"))
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 if __name__ == "__main__":

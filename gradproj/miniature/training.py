@@ -1,11 +1,13 @@
 """How the miniature's networks are trained: batches from the renderer, one loss per network.
 
-Everything random comes from one generator that is handed in; nothing is read from disk.
+Everything random comes from one generator that is handed in.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -19,35 +21,49 @@ from gradproj.miniature.render import render, sample_captions
 Loss = Callable[[torch.Generator], Tensor]
 
 
-def fit(network: nn.Module, loss: Loss, steps: int, lr: float, generator: torch.Generator) -> Iterator[float]:
-    """Adam with warm-up and cosine decay; yields the loss of each step. The network ends as its moving average.
+def fit(
+    network: nn.Module, loss: Loss, steps: int, lr: float, generator: torch.Generator, checkpoint: Path
+) -> Iterator[tuple[int, float]]:
+    """AdamW with warm-up and cosine decay; yields (step, loss). The network ends as its moving average.
 
-    The forward pass runs in bfloat16 where the loss asks for it; weights, gradients and the average are float32.
+    Every 250 steps all state goes to ``checkpoint``, from which a killed training goes on as if nothing had happened.
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-3, betas=(0.9, 0.99))
-    warmup = min(100, steps // 10 + 1)
-    schedule = torch.optim.lr_scheduler.SequentialLR(
-        optimizer,
-        [
-            torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=warmup),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - warmup, eta_min=lr / 100),
-        ],
-        milestones=[warmup],
-    )
     average = deepcopy(network)
-    for step in range(steps):
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        for part, saved in zip((network, average, optimizer), state["parts"], strict=True):
+            part.load_state_dict(saved)
+        generator.set_state(state["generator"])
+        first = state["step"]
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * schedule(step, steps)
         value = loss(generator)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
         decay = min(0.998, (1 + step) / (10 + step))
         with torch.no_grad():
             for mean, parameter in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(parameter, 1 - decay)
-        yield float(value.detach())
+        yield step, float(value.detach())
+        if (step + 1) % 250 == 0:
+            parts = [part.state_dict() for part in (network, average, optimizer)]
+            partial = checkpoint.with_suffix(".part")
+            torch.save({"parts": parts, "generator": generator.get_state(), "step": step + 1}, partial)
+            partial.replace(checkpoint)
     network.load_state_dict(average.state_dict())
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the learning rate: 100 steps of linear warm-up, then a cosine down to 1 %."""
+    warmup = min(100, steps // 10 + 1)
+    if step < warmup:
+        return 0.01 + 0.99 * step / warmup
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
 
 
 def flow_loss(network: FlowUNet, batch: int) -> Loss:

@@ -1,0 +1,42 @@
+# `make run` and `make test` set up .venv themselves, once. Needs make and Python >= 3.11 (another one: make run PYTHON=python3.12).
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: run test check table pack unpack tune reproduce train
+
+run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="method=reno seeds=2"
+	OMP_NUM_THREADS=2 $(BIN)/gradproj-run $(ARGS)
+
+test: .venv/.installed ## the whole suite
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: .venv/.installed ## what a commit must pass: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(MAKE) test
+
+table: .venv/.installed ## all records under results/ -> tables and plots beside them
+	$(BIN)/python scripts/table.py
+
+pack: .venv/.installed ## finished runs' CSVs into one file each: make pack RESULTS=results/miniature
+	$(BIN)/python scripts/pack.py $(or $(RESULTS),results)
+
+unpack: .venv/.installed ## the reverse, byte for byte
+	$(BIN)/python scripts/pack.py --unpack $(or $(RESULTS),results)
+
+tune: .venv/.installed ## the recorded choice of learning rates and weights (results/tuning), resumable
+	$(BIN)/python scripts/reproduce.py tune
+
+reproduce: .venv/.installed ## the miniature's committed results (results/miniature), resumable
+	$(BIN)/python scripts/reproduce.py main
+
+train: .venv/.installed ## rebuild the miniature's weights from a seed, resumable
+	OMP_NUM_THREADS=2 $(BIN)/python scripts/train_miniature.py
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"gradproj needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,71 @@
+"""The runs behind the committed results: ``python scripts/reproduce.py tune`` or ``main``; killed, it goes on.
+
+``tune`` sweeps learning rate and regulariser weight of every method on other prompts (results/tuning; choose.py reads
+them), ``main`` runs the five methods, two targets and two protocols on the test prompts (results/miniature).
+Each line below is one ``gradproj-run`` command; as many run side by side as there are cores.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+METHODS = ("mpgr", "prno", "reno", "none", "ours")  # the longest first
+TARGETS = ("shapes_aesthetic", "shapes_matcher")
+RATES = {"none": "0.0025,0.005,0.01,0.02,0.05", "ours": "0.0025,0.005,0.01,0.02,0.05"}
+WEIGHTS = {"reno": "0.01,0.1,1,10", "prno": "0.1,1,10,100", "mpgr": "0.3,1,3,10"}
+
+
+def tuning_commands() -> list[str]:
+    """Every method over the same rates, the regularised ones over weights too; the published weight is among them."""
+    common = "-m prompts=shapes_tuning steps=100 batch=24 results=results/tuning"
+    common += " rewards=[shapes_aesthetic,shapes_matcher,shapes_heldout]"
+    commands = []
+    for target in TARGETS:
+        for method in METHODS:
+            grid = f"method.optimizer.lr={RATES.get(method, '0.005,0.01,0.02,0.05')}"
+            grid += f" method.weight={WEIGHTS[method]}" if method in WEIGHTS else ""
+            commands.append(f"{common} reward={target} method={method} {grid}")
+    return commands
+
+
+def main_commands() -> list[str]:
+    """Five methods, two targets, two protocols, 64 prompts x 2 seeds."""
+    common = "prompts=shapes_test seeds=2 batch=32 results=results/miniature"
+    return [
+        f"{common} protocol={protocol} reward={target} method={method}"
+        for protocol in ("native", "common")
+        for method in METHODS
+        for target in TARGETS
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("tune", "main"))
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--list", action="store_true", help="print the commands and stop")
+    arguments = parser.parse_args()
+    commands = tuning_commands() if arguments.what == "tune" else main_commands()
+    if arguments.list:
+        print("\n".join(f"gradproj-run {command}" for command in commands))
+        return
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        codes = list(pool.map(_run, commands))
+    sys.exit(max(codes))
+
+
+def _run(command: str) -> int:
+    """One command in a process of its own, one thread each; says when it ends and how."""
+    program = Path(sys.executable).with_name("gradproj-run")
+    code = subprocess.run(
+        [program, *command.split()], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    ).returncode
+    print(f"exit code {code}: gradproj-run {command}", flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()
