@@ -41,7 +41,7 @@ def _canonical(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder. ``config`` is what was hashed: ``names`` (of model, method, reward), ``steps``, ``prompts``..."""
+    """One run's folder. ``config`` is what was hashed: ``names`` (model, method, reward), ``steps``, ``prompts``..."""
 
     folder: Path
     config: dict[str, Any]

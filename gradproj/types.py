@@ -13,6 +13,7 @@ Latent = Float[Tensor, "b *latent"]  # float32; N(0, 1) entrywise at step 0
 Image = Float[Tensor, "b 3 h w"]  # float32 RGB in [0, 1]
 Score = Float[Tensor, " b"]  # the reward's published unit, higher is better, no offsets
 
+OptimizerMaker = Callable[[Iterable[Tensor]], torch.optim.Optimizer]  # a partial of a torch optimiser
 Direction = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]
 """(latent, reward gradient, one CPU generator per sample) -> ascent direction, all (b, *latent) float32."""
 
@@ -72,7 +73,7 @@ class Method:
     optimiser over one parameter per sample (so its state is per sample), ``retract`` maps the latent after each update.
     """
 
-    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+    optimizer: OptimizerMaker
     direction: Direction = follow_gradient
     retract: Callable[[Tensor], Tensor] = stay
     clip: float = float("inf")

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradproj.types import Method
+from gradproj.types import Method, OptimizerMaker
 
 
-def method(optimizer, clip: float, weight: float, power_weight: float, power_mean: float) -> Method:
+def method(optimizer: OptimizerMaker, clip: float, weight: float, power_weight: float, power_mean: float) -> Method:
     """Reward gradient g minus ``weight`` ||g|| times the unit gradient of ``penalty``, freshly shuffled each step."""
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:

@@ -5,10 +5,10 @@ from functools import partial
 from torch import Tensor
 
 from gradproj.spectrum import project
-from gradproj.types import Method, follow_gradient, stay
+from gradproj.types import Method, OptimizerMaker, follow_gradient, stay
 
 
-def method(optimizer, clip: float, block: int, project_gradient: bool, project_latent: bool) -> Method:
+def method(optimizer: OptimizerMaker, clip: float, block: int, project_gradient: bool, project_latent: bool) -> Method:
     """``block`` is the paper's B; the two switches are its Appendix H ablation.
 
     ``clip`` bounds the norm after the projection, where every gradient has norm sqrt(N): a constant factor, which

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gradproj.types import Method
+from gradproj.types import Method, OptimizerMaker
 
 
-def method(optimizer, clip: float, weight: float, dimension: int, permutations: int) -> Method:
+def method(optimizer: OptimizerMaker, clip: float, weight: float, dimension: int, permutations: int) -> Method:
     """Reward minus ``weight`` (gamma) times ``penalty``, with fresh random permutations at every step."""
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:
