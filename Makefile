@@ -26,7 +26,7 @@ pack: .venv/.installed ## finished runs' CSVs into one file each: make pack RESU
 unpack: .venv/.installed ## the reverse, byte for byte
 	$(BIN)/python scripts/pack.py --unpack $(or $(RESULTS),results)
 
-tune: .venv/.installed ## the recorded choice of learning rates and weights (results/tuning), resumable
+tune: .venv/.installed ## the recorded choice of learning rates and weights (results/miniature/tuning), resumable
 	$(BIN)/python scripts/reproduce.py tune
 
 reproduce: .venv/.installed ## the miniature's committed results (results/miniature), resumable

@@ -8,7 +8,9 @@ A record appears by rename, whole or not at all. A packed run has ``records.tar.
 import hashlib
 import io
 import json
+import lzma
 import os
+import shlex
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -85,6 +87,15 @@ class Run:
         return self.folder / "images"
 
     @property
+    def command(self) -> str:
+        """What was typed to make this run (from env.json), to type again."""
+        try:
+            arguments = json.loads((self.folder / "env.json").read_text(encoding="utf-8"))["command"][1:]
+        except (OSError, ValueError, KeyError, TypeError):
+            return "gradproj-run, as when the run was made"
+        return shlex.join(["gradproj-run", *arguments])
+
+    @property
     def header(self) -> str:
         return ",".join([*COLUMNS, *self.config["rewards"]])
 
@@ -105,7 +116,7 @@ class Run:
             yield name, self.check(name, content)
 
     def _loose(self) -> list[tuple[str, bytes]]:
-        return [(path.stem, path.read_bytes()) for path in sorted(self.images.glob("*.csv"))]
+        return [(path.stem, path.read_bytes()) for path in sorted(self.images.glob("[!.]*.csv"))]
 
     def _packed(self) -> list[tuple[str, bytes]]:
         path = self.folder / PACKED
@@ -114,7 +125,7 @@ class Run:
         try:
             with tarfile.open(path) as archive:
                 return [(Path(m.name).stem, archive.extractfile(m).read()) for m in archive.getmembers()]  # type: ignore[union-attr]
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it") from error
 
     def check(self, name: str, content: bytes) -> bytes:
@@ -132,7 +143,7 @@ class Run:
         return text
 
     def write(
-        self, prompt: int, seed: int, rows: Iterable[Mapping[str, float | None]], pictures: Mapping[str, Any]
+        self, prompt: int, seed: int, rows: Iterable[Mapping[str, float | int | None]], pictures: Mapping[str, Any]
     ) -> None:
         """Place the pictures (suffix -> PIL image), then the CSV: the CSV's existence is "this image is done"."""
         name = self.name(prompt, seed)
@@ -175,7 +186,7 @@ class Run:
         return len(packed)
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: float | int | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 

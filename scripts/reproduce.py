@@ -1,7 +1,7 @@
 """The runs behind the committed results: ``python scripts/reproduce.py tune`` or ``main``; killed, it goes on.
 
-``tune`` sweeps learning rate and regulariser weight of every method on other prompts (results/tuning; choose.py reads
-them), ``main`` runs the five methods, two targets and two protocols on the test prompts (results/miniature).
+``tune`` sweeps learning rate and regulariser weight of every method on other prompts (results/miniature/tuning; choose.py
+reads them), ``main`` runs the five methods, two targets and two protocols on the test prompts (results/miniature).
 Each line below is one ``gradproj-run`` command; as many run side by side as there are cores.
 """
 
@@ -14,18 +14,18 @@ from pathlib import Path
 
 METHODS = ("mpgr", "prno", "reno", "none", "ours")  # the longest first
 TARGETS = ("shapes_aesthetic", "shapes_matcher")
-RATES = {"none": "0.0025,0.005,0.01,0.02,0.05", "ours": "0.0025,0.005,0.01,0.02,0.05"}
+RATES = {"none": "0.0025,0.005,0.01,0.02", "ours": "0.005,0.01,0.02,0.05"}
 WEIGHTS = {"reno": "0.01,0.1,1,10", "prno": "0.1,1,10,100", "mpgr": "0.3,1,3,10"}
 
 
 def tuning_commands() -> list[str]:
     """Every method over the same rates, the regularised ones over weights too; the published weight is among them."""
-    common = "-m prompts=shapes_tuning steps=100 batch=24 results=results/tuning"
-    common += " rewards=[shapes_aesthetic,shapes_matcher,shapes_heldout]"
+    common = "-m prompts=shapes_tuning steps=100 batch=24 results=results/miniature/tuning"
+    common += " rewards=[shapes_aesthetic,shapes_matcher,shapes_rendering]"
     commands = []
     for target in TARGETS:
         for method in METHODS:
-            grid = f"method.optimizer.lr={RATES.get(method, '0.005,0.01,0.02,0.05')}"
+            grid = f"method.optimizer.lr={RATES.get(method, '0.005,0.01,0.02')}"
             grid += f" method.weight={WEIGHTS[method]}" if method in WEIGHTS else ""
             commands.append(f"{common} reward={target} method={method} {grid}")
     return commands
@@ -39,6 +39,7 @@ def main_commands() -> list[str]:
         for protocol in ("native", "common")
         for method in METHODS
         for target in TARGETS
+        if (protocol, method) != ("native", "none")  # the same as common
     ]
 
 

@@ -39,7 +39,7 @@ def main() -> None:
     stage("generator", lambda: teacher, lambda net: training.distillation_loss(net, *pairs, 128), 3000, 5e-4)
     stage("aesthetic", Regressor, lambda net: training.regression_loss(net, 128), 2500, 1e-3)
     stage("matcher", DualEncoder, lambda net: training.contrastive_loss(net, 128), 3500, 1e-3)
-    stage("heldout", CrossMatcher, lambda net: training.matching_loss(net, 128), 3500, 7e-4)
+    stage("heldout", CrossMatcher, lambda net: training.matching_loss(net, 128), 4000, 1e-3)
     write_sums(arguments.out)
 
 

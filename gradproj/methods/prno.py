@@ -25,7 +25,7 @@ def method(optimizer: OptimizerMaker, clip: float, weight: float, dimension: int
 
 def draw_orders(n: int, permutations: int, rng: torch.Generator) -> Tensor:
     """(permutations, n) random orders of n entries."""
-    return torch.rand(permutations, n, generator=rng).argsort(dim=1)
+    return torch.stack([torch.randperm(n, generator=rng) for _ in range(permutations)])
 
 
 def penalty(latent: Float[Tensor, "b *latent"], orders: Tensor, dimension: int = 4) -> Float[Tensor, " b"]:

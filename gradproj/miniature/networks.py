@@ -146,7 +146,7 @@ class DualEncoder(nn.Module):
 class CrossMatcher(nn.Module):
     """Patch transformer that reads the caption as a first token; answers the logit of "this caption fits"."""
 
-    def __init__(self, width: int = 96, depth: int = 3, heads: int = 4) -> None:
+    def __init__(self, width: int = 96, depth: int = 2, heads: int = 4) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, width, 4, stride=4)
         self.stem = nn.Sequential(_conv(width, width), nn.SiLU(), _conv(width, width))

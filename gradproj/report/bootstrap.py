@@ -1,0 +1,29 @@
+"""95 % intervals of means over images, resampling prompts: a prompt brings all its seeds."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproj.report.load import Array
+
+RESAMPLES = 2000
+
+
+class Bootstrap:
+    """Percentile intervals over one set of resampled prompts, the same for every value asked about."""
+
+    def __init__(self, prompts: NDArray[np.int64]) -> None:
+        """``prompts``: (images,), each image's prompt as an index 0, 1, ..."""
+        self.prompts = prompts
+        self.images = np.bincount(prompts).astype(np.float64)  # (prompts,)
+        count = len(self.images)
+        self.draws = (
+            np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
+        )
+
+    def interval(self, values: Array) -> tuple[float, float]:
+        """Ends of the interval for the mean of ``values`` (images,), in their unit; NaN for a single prompt."""
+        if len(self.images) == 1:
+            return np.nan, np.nan
+        means = self.draws @ np.bincount(self.prompts, values) / (self.draws @ self.images)
+        low, high = np.quantile(means, [0.025, 0.975])
+        return float(low), float(high)

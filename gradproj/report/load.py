@@ -1,0 +1,129 @@
+"""One run's records -> the scores of the images it would hand over at each scored step."""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradproj.errors import UserError
+from gradproj.records import COLUMNS, Run
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a run keeps after each step that all of its images have scores for (with steps 0 and last among them).
+
+    ``keep: last`` keeps the step itself, ``keep: best`` the scored step up to there with the highest climbed reward.
+    """
+
+    run: Run
+    names: list[str]  # images, sorted
+    steps: NDArray[np.int64]  # (steps,)
+    exact: NDArray[np.bool_]  # (steps,): no unscored earlier step would have been kept instead
+    seconds: Array  # (images, steps), per image, cumulative
+    scores: dict[str, Array]  # score -> (images, steps), official units; the target first
+
+
+def load(results: Path) -> tuple[list[Curves], list[str]]:
+    """The curves of every run under ``results/runs``, by run id, and the problems of those that have none."""
+    folder = results / "runs"
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    if not found:
+        raise UserError(f"{folder} holds no runs; type `make run` first")
+    runs: list[Curves] = []
+    problems: list[str] = []
+    for path in found:
+        try:
+            run = Run.open(path)
+            runs.append(curves(run, dict(sorted(run.records()))))
+        except UserError as error:
+            problems.append(str(error))
+    return runs, problems
+
+
+def summary(folder: Path) -> str:
+    """One run in a line: target and held-out means from start to end, seconds per image, n. Reads only that run."""
+    run = Run.open(folder)
+    records = dict(sorted(run.records()))
+    if not records:
+        return f"{folder.name} | no finished image | n 0"
+    found = curves(run, records)
+    changes = [f"{score} {v[:, 0].mean():.4g} -> {v[:, -1].mean():.4g}" for score, v in found.scores.items()]
+    return " | ".join([folder.name, *changes, f"{found.seconds[:, -1].mean():.3g} s/image", f"n {len(found.names)}"])
+
+
+def plain(value: object) -> str:
+    """A config value as one types it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def curves(run: Run, records: Mapping[str, bytes]) -> Curves:
+    """Parse and check the records (name -> CSV text) of one run; ``UserError`` names the image that is wrong."""
+    if not records:
+        raise UserError(f"{run.folder} holds no finished image; finish it: {run.command}")
+    for name in records:
+        if not re.fullmatch(r"\d+-\d+", name) or name != run.name(*map(int, name.split("-"))):
+            raise UserError(f"{run.images / name}.csv is not called <prompt id>-<seed>; move it away")
+    table = _parse(run, list(records.values()))
+    column = {name: table[:, :, index] for index, name in enumerate(run.header.split(","))}
+    scored = _scored(run, list(records), column["step"], table[:, :, len(COLUMNS) :])
+    kept, exact = _kept(run.config["keep"], column["reward"], scored)
+    steps = np.flatnonzero(scored.all(0))
+    if not exact[-1]:
+        raise UserError(
+            f"{run.folder}: the best step of an image has no scores; delete the run and give: {run.command}"
+        )
+    scores = {name: np.take_along_axis(column[name], kept[:, steps], 1) for name in run.config["rewards"]}
+    return Curves(
+        run, list(records), steps, exact[steps], column["seconds"][:, steps], _target_first(run.config, scores)
+    )
+
+
+def _parse(run: Run, contents: list[bytes]) -> Array:
+    """(images, steps + 1, columns): one pass over all records, their headers (checked by ``Run``) cut off."""
+    header = len(run.header.encode()) + 1
+    text = io.BytesIO(b"".join([content[header:] for content in contents]))
+    frame = pd.read_csv(text, names=run.header.split(","), dtype=np.float64)
+    return frame.to_numpy().reshape(len(contents), run.config["steps"] + 1, -1)
+
+
+def _scored(run: Run, names: list[str], step: Array, scores: Array) -> NDArray[np.bool_]:
+    """(images, steps + 1): which rows carry scores. Refuses steps out of order, scores missing or not finite."""
+    given = np.any(~np.isnan(scores), axis=2)
+    right = (step == np.arange(step.shape[1])) & (np.isfinite(scores).all(2) | ~given)
+    right[:, [0, -1]] &= given[:, [0, -1]]
+    for image, row in np.argwhere(~right)[:1]:
+        raise UserError(
+            f"{run.images / names[image]}.csv: row {row} is not step {row} with one finite number for every score; "
+            f"delete it and give: {run.command}"
+        )
+    return given
+
+
+def _kept(keep: str, reward: Array, scored: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(images, steps + 1) the row kept after each step; (steps + 1,) whether no unscored row beats it."""
+    rows = np.arange(reward.shape[1])
+    if keep == "last":
+        return np.broadcast_to(rows, reward.shape), np.all(scored, axis=0)
+    climbed = np.where(np.isnan(reward), -np.inf, reward)
+    best = np.maximum.accumulate(np.where(scored, climbed, -np.inf), axis=1)
+    rises = np.diff(best, axis=1, prepend=-np.inf) > 0
+    kept = np.maximum.accumulate(np.where(rises, rows, 0), axis=1)
+    return kept, np.all(best == np.maximum.accumulate(climbed, axis=1), axis=0)
+
+
+def _target_first(config: Mapping[str, Any], scores: dict[str, Array]) -> dict[str, Array]:
+    """The target before the others. A mix is one score more, named "a+b": the weighted sum of its official scores."""
+    target = config["names"]["reward"]
+    if not isinstance(config["reward"], str):
+        scores = scores | {target: sum((w * scores[name] for name, w in config["reward"].items()), np.zeros(1))}
+    return {target: scores[target]} | scores

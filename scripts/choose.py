@@ -1,0 +1,78 @@
+"""Choose every method's learning rate and weight from the tuning sweep: choose.py [results/miniature/tuning].
+
+Per target, one level for all: ``SHARE`` of the way from the start to the highest mean target that every method reaches
+with some setting. Per method: the setting of best ``HELD_OUT`` mean where its mean target first crosses that level.
+Writes <folder>/chosen.csv with all settings and prints the YAML for ``tuned`` in configs/model/shapes.yaml.
+"""
+
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradproj.records import place
+from gradproj.report import render
+from gradproj.report.equal_target import at, crossing
+from gradproj.report.load import Curves, load
+
+HELD_OUT = "shapes_rendering"
+SHARE = 0.8
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "results/miniature/tuning")
+    runs, problems = load(folder)
+    if problems:
+        sys.exit("\n".join(problems))
+    rows = []
+    for _, group in groupby(sorted(runs, key=_target), key=_target):
+        rows += settings(list(group))
+    place(folder / "chosen.csv", render.csv(rows).encode())
+    for target, chosen in groupby((row for row in rows if row["chosen"]), key=lambda row: row["target"]):
+        print(f"  {target}:")
+        for row in chosen:
+            weight = "" if np.isnan(row["weight"]) else f", weight: {row['weight']:g}"
+            print(f"    {row['method']}: {{lr: {row['lr']:g}{weight}}}")
+
+
+def settings(runs: list[Curves]) -> list[dict[str, Any]]:
+    """One target's runs as rows: settings, where the level is crossed and what is held out there (NaN if never)."""
+    rows = [_row(run) for run in runs]
+    reach = min(
+        max(row["highest"] for row in rows if row["method"] == method) for method in {r["method"] for r in rows}
+    )
+    level = (1 - SHARE) * rows[0]["start"] + SHARE * reach
+    for row, run in zip(rows, runs, strict=True):
+        row |= {"level": level, "step": np.nan, HELD_OUT: np.nan, "chosen": False}
+        if row["highest"] >= level:
+            where = crossing(run.scores[row["target"]].mean(0), level)
+            row["step"] = np.interp(where, np.arange(len(run.steps)), run.steps)
+            row[HELD_OUT] = at(run.scores[HELD_OUT], where).mean()
+    for method in {row["method"] for row in rows}:
+        max((row for row in rows if row["method"] == method), key=lambda row: np.nan_to_num(row[HELD_OUT], nan=-1))[
+            "chosen"
+        ] = True
+    return sorted(rows, key=lambda row: (row["method"], row["lr"], row["weight"]))
+
+
+def _row(run: Curves) -> dict[str, Any]:
+    config, curve = run.run.config, run.scores[_target(run)].mean(0)
+    return {
+        "target": _target(run),
+        "method": config["names"]["method"],
+        "lr": float(config["method"]["optimizer"]["lr"]),
+        "weight": float(config["method"].get("weight", np.nan)),
+        "n": len(run.names),
+        "start": curve[0],
+        "highest": curve.max(),
+    }
+
+
+def _target(run: Curves) -> str:
+    return run.run.config["names"]["reward"]
+
+
+if __name__ == "__main__":
+    main()
