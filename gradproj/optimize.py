@@ -1,5 +1,6 @@
 """The one loop: generate, judge, step. No input or output, no logging; whoever iterates decides what to keep."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ class Step:
 
     ``seconds`` is the loop's own time so far (device synchronised; the time the caller spends between steps does not
     count), up to this reward and before its backward. ``gradient_norm`` is the reward gradient's; ``skipped`` marks
-    samples whose gradient was zero or not finite, which stay where they are. The last step has neither (NaN, False).
+    samples whose gradient was zero or not finite: they stayed where they are. The last step has neither (NaN, False).
     """
 
     index: int
@@ -61,31 +62,35 @@ def optimize(
             current = current.detach()
             norm = _norm(gradient)
             usable = norm.isfinite() & (gradient.flatten(1).abs().amax(dim=1) > 0) & value.detach().isfinite()
-            _update(samples, optimizer, method, current, gradient, usable, rng)
+            moved = _update(samples, optimizer, method, current, gradient, usable, rng)
         else:
-            norm, usable = (
-                torch.full_like(value, torch.nan, dtype=torch.float64),
-                torch.ones_like(value, dtype=torch.bool),
-            )
+            norm = torch.full_like(value, torch.nan, dtype=torch.float64)
+            moved = torch.ones_like(value, dtype=torch.bool)
         clock.stop()
-        yield Step(index, seconds, current, image.detach(), value.detach(), norm, ~usable)
+        yield Step(index, seconds, current, image.detach(), value.detach(), norm, ~moved)
 
 
-def _update(samples, optimizer, method: Method, latent: Tensor, gradient: Tensor, usable: Tensor, rng) -> None:
-    """One optimiser step and retraction of the usable samples; the others keep latent, state and step count."""
-    chosen = usable.nonzero().flatten().tolist()
+def _update(samples, optimizer, method: Method, latent: Tensor, gradient: Tensor, usable: Tensor, rng) -> Tensor:
+    """One optimiser step and retraction; which samples took it. The others keep latent, state and step count."""
     for sample in samples:
         sample.grad = None
-    if not chosen:
-        return
+    moved = torch.zeros_like(usable)
+    if not usable.any():
+        return moved
+    chosen = usable.nonzero().flatten().tolist()
     ascent = method.direction(latent[chosen], gradient[chosen], [rng[i] for i in chosen])
-    shrink = (method.clip / _norm(ascent)).clamp(max=1).float()
-    for i, one, factor in zip(chosen, ascent, shrink, strict=True):
-        samples[i].grad = -factor * one[None]  # torch optimisers descend
-    optimizer.step()
-    retracted = method.retract(torch.cat([samples[i] for i in chosen]))
-    for i, one in zip(chosen, retracted, strict=True):
-        samples[i].copy_(one[None])
+    norm = _norm(ascent)
+    for i, one, length in zip(chosen, ascent, norm.tolist(), strict=True):
+        if math.isfinite(length):
+            samples[i].grad = -min(1.0, method.clip / max(length, 1e-300)) * one[None]  # torch optimisers descend
+            moved[i] = True
+    if moved.any():
+        optimizer.step()
+        chosen = moved.nonzero().flatten().tolist()
+        retracted = method.retract(torch.cat([samples[i] for i in chosen]))
+        for i, one in zip(chosen, retracted, strict=True):
+            samples[i].copy_(one[None])
+    return moved
 
 
 def _norm(vectors: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ Direction = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]
 """(latent, reward gradient, one CPU generator per sample) -> ascent direction, all (b, *latent) float32."""
 
 
+@runtime_checkable
 class Model(Protocol):
     """A one-step text-to-image generator, differentiable in its latent."""
 
@@ -34,6 +35,7 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
 class Reward(Protocol):
     """What a picture is worth, in two forms: one to climb and the official one to report.
 

@@ -1,6 +1,6 @@
 """The runs behind the committed results: ``python scripts/reproduce.py tune`` or ``main``; killed, it goes on.
 
-``tune`` sweeps learning rate and regulariser weight of every method on other prompts (results/miniature/tuning; choose.py
+``tune`` sweeps learning rate and weight of every method on other prompts (results/miniature/tuning; choose.py
 reads them), ``main`` runs the five methods, two targets and two protocols on the test prompts (results/miniature).
 Each line below is one ``gradproj-run`` command; as many run side by side as there are cores.
 """
@@ -36,7 +36,7 @@ def main_commands() -> list[str]:
     common = "prompts=shapes_test seeds=2 batch=32 results=results/miniature"
     return [
         f"{common} protocol={protocol} reward={target} method={method}"
-        for protocol in ("native", "common")
+        for protocol in ("common", "native")
         for method in METHODS
         for target in TARGETS
         if (protocol, method) != ("native", "none")  # the same as common

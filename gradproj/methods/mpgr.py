@@ -18,9 +18,11 @@ def method(optimizer: OptimizerMaker, clip: float, weight: float, power_weight: 
             leaf = latent.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(penalty(leaf, orders, power_weight, power_mean).sum(), leaf)
         each = tuple(range(1, latent.ndim))
-        balance = torch.linalg.vector_norm(reward_gradient, dim=each, keepdim=True)
-        balance = balance / torch.linalg.vector_norm(gradient, dim=each, keepdim=True)
-        return reward_gradient - weight * balance * gradient
+        strength, own = (
+            torch.linalg.vector_norm(one, dim=each, keepdim=True, dtype=torch.float64)
+            for one in (reward_gradient, gradient)
+        )
+        return reward_gradient - weight * (strength / own).to(gradient.dtype) * gradient
 
     return Method(optimizer, direction, clip=clip)
 

@@ -1,0 +1,91 @@
+"""Measure the shipped miniature on fresh captions: docs/miniature_quality.md and a grid, docs/miniature_samples.png.
+
+All is drawn from one seed that training did not use; ``python scripts/miniature_quality.py`` rebuilds both.
+"""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+from gradproj.experiment import to_pictures
+from gradproj.miniature.captions import sentence
+from gradproj.miniature.measures import aesthetic
+from gradproj.miniature.render import render, sample_captions
+from gradproj.miniature.training import change
+from gradproj.models.shapes import Shapes
+from gradproj.records import place
+from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
+from gradproj.rewards.shapes_heldout import ShapesHeldout
+from gradproj.rewards.shapes_matcher import ShapesMatcher
+from gradproj.rewards.shapes_rendering import ShapesRendering
+
+SEED, COUNT = 20_000, 1_024
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@torch.no_grad()
+def main() -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    captions = sample_captions(COUNT, generator)
+    right = [sentence(*caption) for caption in captions.tolist()]
+    wrong = [sentence(*caption) for caption in change(captions, generator).tolist()]
+    model = Shapes()
+    latent = torch.randn(COUNT, 3, 32, 32, generator=generator)
+    chunks = zip(latent.split(128), captions.split(128), strict=True)
+    samples = torch.cat([model.generate(z, caption) for z, caption in chunks])
+    columns = {"renderings": render(captions, generator), "one-step samples": samples}
+    tables = [measure(images, right, wrong) for images in columns.values()]
+    lines = [
+        f"n = {COUNT} random captions, seed {SEED}; written by scripts/miniature_quality.py.",
+        "",
+        f"| | {' | '.join(columns)} |",
+        "|---|---|---|",
+        *(f"| {name} | {' | '.join(f'{table[name]:.3f}' for table in tables)} |" for name in tables[0]),
+        "",
+        'A "changed" caption has one thing wrong: a colour, a shape, or an object too many or too few.',
+    ]
+    place(DOCS / "miniature_quality.md", ("\n".join(lines) + "\n").encode())
+    place(DOCS / "miniature_samples.png", grid(samples[:72], 12))
+    print("\n".join([*lines, "", "first captions of the grid: " + "; ".join(right[:12])]))
+
+
+def measure(images: Tensor, right: list[str], wrong: list[str]) -> dict[str, float]:
+    """The judges' answers on the right and on the changed captions, and the regressor against its measure."""
+    pictures = to_pictures(images)
+    learnt, true = ShapesAesthetic().score(pictures, right), aesthetic(images)
+    scores: dict[str, float] = {
+        "aesthetic, learnt": learnt.mean().item(),
+        "aesthetic, computed": true.mean().item(),
+        "aesthetic, correlation of the two": torch.corrcoef(torch.stack([learnt, true]))[0, 1].item(),
+    }
+    judges: dict[str, tuple[Callable, int]] = {
+        "shapes_matcher": (ShapesMatcher().score, len(right)),
+        "shapes_heldout": (ShapesHeldout().score, len(right)),
+        "shapes_rendering": (ShapesRendering().score, 256),
+    }
+    for name, (judge, count) in judges.items():
+        own, other = judge(pictures[:count], right[:count]), judge(pictures[:count], wrong[:count])
+        scores[f"{name}, right caption"] = own.mean().item()
+        scores[f"{name}, changed caption"] = other.mean().item()
+        scores[f"{name}, right above changed"] = (own > other).float().mean().item()
+    return scores
+
+
+def grid(images: Tensor, columns: int, scale: int = 3) -> bytes:
+    """A PNG of the pictures in rows, enlarged without smoothing."""
+    side = images.shape[-1] * scale
+    sheet = Pillow.new("RGB", (columns * side, -(-len(images) // columns) * side))
+    for index, picture in enumerate(to_pictures(images)):
+        big = picture.resize((side, side), Pillow.Resampling.NEAREST)
+        sheet.paste(big, (index % columns * side, index // columns * side))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""What several test modules share: composed configs, a generator per sample."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import DictConfig
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def compose() -> Iterator[Compose]:
+    """``compose("method=ours", ...)``: what gradproj-run would be given by these overrides."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield lambda *overrides: hydra_compose("config", list(overrides))
+
+
+@pytest.fixture
+def generators() -> Callable[[int], list[torch.Generator]]:
+    """``generators(b)``: b generators, the i-th always in the same state."""
+    return lambda count: [torch.Generator().manual_seed(1000 + index) for index in range(count)]

@@ -1,0 +1,419 @@
+"""The compact spectrum against numpy's full transform, the projection against scipy and against the spec's formula."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from gradproj.spectrum import compact, expand, project
+
+BLOCKS = (4, 8, 16, 32)
+MEAN = math.sqrt(math.pi) / 2  # E |z| of z ~ CN(0, 1)
+Array = NDArray[Any]
+
+
+def plain_compact(x: Array) -> Array:
+    """Spec 1.1 and 1.2 for one flat sample: full unitary DFT, first half, the two real coefficients folded."""
+    full = np.fft.fft(np.asarray(x, np.float64), norm="ortho")
+    half = full[: len(x) // 2].copy()
+    half[0] = (full[0].real + 1j * full[len(x) // 2].real) / np.sqrt(2)
+    return half
+
+
+def plain_expand(y: Array) -> Array:
+    """The inverse, through the full Hermitian spectrum."""
+    n = 2 * len(y)
+    full = np.zeros(n, np.complex128)
+    full[0], full[n // 2] = np.sqrt(2) * y[0].real, np.sqrt(2) * y[0].imag
+    full[1 : n // 2], full[n // 2 + 1 :] = y[1:], y[:0:-1].conj()
+    return np.fft.ifft(full, norm="ortho").real
+
+
+def plain_magnitudes(magnitudes: Array) -> Array:
+    """Spec 1.4 to the letter, for one block: try every n, exactly one lambda(n) lies in [w_{n+1}, w_n)."""
+    b = len(magnitudes)
+    w = np.append(np.sort(magnitudes)[::-1], -np.inf)
+    fits = []
+    for n in range(1, b + 1):
+        if n > np.pi * b / 4:
+            s1, s2 = w[:n].sum(), (w[:n] ** 2).sum()
+            threshold = s1 / n - (np.sqrt(np.pi * b) / 2) / n * np.sqrt((n * s2 - s1**2) / (n - np.pi * b / 4))
+            if w[n] <= threshold < w[n - 1]:
+                fits.append(threshold)
+    assert len(fits) == 1
+    kept = np.maximum(magnitudes - fits[0], 0)
+    return kept * (MEAN * b / kept.sum())
+
+
+def plain_project(x: Array, block: int) -> Array:
+    y = plain_compact(x)
+    for start in range(0, len(y), block):
+        part = y[start : start + block]
+        y[start : start + block] = plain_magnitudes(np.abs(part)) * part / np.abs(part)
+    return plain_expand(y)
+
+
+def draw(kind: str, size: int, rng: np.random.Generator) -> Array:
+    """Magnitudes of very different spread."""
+    if kind == "normal":
+        return np.abs(rng.normal(size=size) + 1j * rng.normal(size=size))
+    return np.abs(rng.standard_cauchy(size)) if kind == "cauchy" else rng.lognormal(sigma=2.0, size=size)
+
+
+def latent_of(magnitudes: Array, rng: np.random.Generator) -> Array:
+    """A flat latent whose compact spectrum has these magnitudes and random phases."""
+    return plain_expand(magnitudes * np.exp(2j * np.pi * rng.random(magnitudes.shape)))
+
+
+def ours(x: Array, block: int) -> Array:
+    return project(torch.from_numpy(x)[None], block)[0].numpy()
+
+
+def assert_on_set(x: torch.Tensor, block: int) -> None:
+    """Every block of every sample has both norms, computed by numpy in float64."""
+    tolerance = 1e-5 if x.dtype == torch.float32 else 1e-11
+    for sample in x.flatten(1).double().numpy():
+        blocks = np.abs(plain_compact(sample)).reshape(-1, block)
+        np.testing.assert_allclose(blocks.sum(1), MEAN * block, rtol=tolerance)
+        np.testing.assert_allclose((blocks**2).sum(1), block, rtol=tolerance)
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+# The compact spectrum
+
+
+@pytest.mark.parametrize("n", [2, 4, 6, 64, 3072])
+def test_compact_is_numpys_full_transform_folded(n: int):
+    x = normal(3, n, dtype=torch.float64)
+    for sample, y in zip(x.numpy(), compact(x).numpy(), strict=True):
+        np.testing.assert_allclose(y, plain_compact(sample), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 4, 6, 64, 3072])
+def test_expand_is_the_inverse_both_ways(n: int):
+    x = normal(3, n, dtype=torch.float64)
+    y = torch.complex(normal(3, n // 2, seed=1, dtype=torch.float64), normal(3, n // 2, seed=2, dtype=torch.float64))
+    torch.testing.assert_close(expand(compact(x)), x, rtol=0, atol=1e-12)
+    torch.testing.assert_close(compact(expand(y)), y, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(expand(y)[0].numpy(), plain_expand(y[0].numpy()), atol=1e-12)
+
+
+def test_compact_flattens_a_shaped_latent_in_memory_order():
+    x = normal(2, 3, 4, 8, dtype=torch.float64)
+    np.testing.assert_allclose(compact(x)[1].numpy(), plain_compact(x[1].numpy().reshape(-1)), atol=1e-12)
+
+
+def test_squared_norm_is_twice_that_of_the_spectrum():
+    x = normal(4, 768, dtype=torch.float64)
+    torch.testing.assert_close(x.square().sum(1), 2 * compact(x).abs().square().sum(1), rtol=1e-12, atol=0)
+
+
+def test_white_noise_has_unit_complex_coefficients_without_correlation_also_in_the_folded_one():
+    y = compact(normal(40_000, 8, dtype=torch.float64))
+    parts = torch.cat([y.real, y.imag], dim=1).numpy() * np.sqrt(2)
+    np.testing.assert_allclose(parts.T @ parts / len(parts), np.eye(8), atol=6 / 200)  # standard error 1 / sqrt(40,000)
+
+
+# The projection is the nearest point
+
+
+def nearest_by_scipy(w: Array, rng: np.random.Generator, starts: int = 6) -> Array:
+    """Minimise ||m - w||^2 over m >= 0 with both norms, by SLSQP from several starts; w of norm about 1."""
+    b = len(w)
+    constraints = [
+        {"type": "eq", "fun": lambda m: m.sum() - MEAN * b, "jac": lambda m: np.ones(b)},
+        {"type": "eq", "fun": lambda m: (m**2).sum() - b, "jac": lambda m: 2 * m},
+    ]
+    best, least = np.full(b, np.nan), np.inf
+    for index in range(starts):
+        start = w / w.max() * 2 + 0.1 * rng.random(b) if index % 2 else rng.rayleigh(size=b)
+        found = minimize(
+            lambda m: ((m - w) ** 2).sum(),
+            start,
+            jac=lambda m: 2 * (m - w),
+            bounds=[(0, None)] * b,
+            constraints=constraints,
+            method="SLSQP",
+            options={"ftol": 1e-13, "maxiter": 500},
+        )
+        violation = max(abs(found.x.sum() - MEAN * b), abs((found.x**2).sum() - b))
+        if violation < 1e-8 and found.fun < least:
+            best, least = found.x, found.fun
+    assert np.isfinite(least)
+    return best
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("kind", ["normal", "cauchy", "lognormal"])
+def test_no_feasible_magnitudes_found_by_scipy_are_nearer(kind: str, block: int):
+    rng = np.random.default_rng([block, len(kind)])
+    for _ in range(2):
+        w = draw(kind, block, rng)
+        w /= np.linalg.norm(w)
+        brute = nearest_by_scipy(w, rng)
+        mine = np.abs(plain_compact(ours(latent_of(w, rng), block)))
+        assert np.linalg.norm(mine - w) <= np.linalg.norm(brute - w) + 1e-7
+        np.testing.assert_allclose(mine, brute, atol=1e-4)
+
+
+def test_no_feasible_complex_block_found_by_scipy_is_nearer_so_phases_stay():
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        x = rng.normal(size=8)
+        y = plain_compact(x)
+        best = np.inf
+        for _ in range(6):
+            found = minimize(
+                lambda v, y=y: (np.abs(v[:4] + 1j * v[4:] - y) ** 2).sum(),
+                rng.normal(size=8),
+                constraints=[
+                    {"type": "eq", "fun": lambda v: np.hypot(v[:4], v[4:]).sum() - 4 * MEAN},
+                    {"type": "eq", "fun": lambda v: (v**2).sum() - 4},
+                ],
+                method="SLSQP",
+                options={"ftol": 1e-12, "maxiter": 500},
+            )
+            best = min(best, found.fun if found.success else np.inf)
+        distance = (np.abs(plain_compact(ours(x, 4)) - y) ** 2).sum()
+        assert distance == pytest.approx(best, abs=1e-5)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("kind", ["normal", "cauchy", "lognormal"])
+def test_projection_is_the_spec_formula(kind: str, block: int):
+    rng = np.random.default_rng([block, len(kind), 1])
+    x = latent_of(draw(kind, 40 * block, rng), rng)
+    np.testing.assert_allclose(ours(x, block), plain_project(x, block), atol=1e-9)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_random_feasible_points_are_never_nearer(block: int):
+    rng = np.random.default_rng(block)
+    x = rng.normal(size=8 * block)
+    y = plain_compact(x)
+    distance = np.linalg.norm(x - ours(x, block))
+    tried = 0
+    while tried < 300:
+        u = rng.normal(size=(4, block)) + (tried % 3) * np.abs(y).reshape(4, block)
+        u -= u.mean(1, keepdims=True)
+        m = MEAN + u / np.linalg.norm(u, axis=1, keepdims=True) * math.sqrt(block * (1 - MEAN**2))
+        if (m < 0).any():
+            continue
+        tried += 1
+        phase = y / np.abs(y) if tried % 2 else np.exp(2j * np.pi * rng.random(4 * block))
+        feasible = plain_expand(m.reshape(-1) * phase)
+        assert_on_set(torch.from_numpy(feasible)[None], block)
+        assert np.linalg.norm(x - feasible) >= distance * (1 - 1e-12)
+
+
+def test_nearly_equal_magnitudes_keep_their_differences():
+    """Adding a constant to all magnitudes of a block, or scaling them, does not move the nearest point."""
+    rng = np.random.default_rng(0)
+    differences = rng.random(16)
+    mine = np.abs(plain_compact(ours(latent_of(1 + 1e-7 * differences, rng), 16)))
+    np.testing.assert_allclose(mine, plain_magnitudes(differences), atol=1e-6)  # 1e-16 rounding over 1e-7 spread
+
+
+# Its properties
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_projection_is_on_the_set_keeps_shape_and_dtype_and_has_norm_root_n(block: int, dtype: torch.dtype):
+    x = normal(3, 3, 16, 16, dtype=dtype) * torch.tensor([1e-7, 1, 50]).view(3, 1, 1, 1).to(dtype)
+    projected = project(x, block)
+    assert projected.shape == x.shape
+    assert projected.dtype == dtype
+    assert_on_set(projected, block)
+    torch.testing.assert_close(
+        projected.flatten(1).double().square().sum(1), torch.full((3,), 768.0).double(), rtol=1e-5, atol=0
+    )
+
+
+def test_block_is_16_unless_said():
+    x = normal(1, 512)
+    assert torch.equal(project(x), project(x, 16))
+    assert_on_set(project(x), 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_projecting_twice_changes_nothing(dtype: torch.dtype):
+    once = project(normal(4, 3072, dtype=dtype).square())
+    torch.testing.assert_close(project(once), once, rtol=0, atol=2e-4 if dtype == torch.float32 else 1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponent", [-30, -25, -7, 7, 30])
+def test_a_positive_factor_changes_nothing(exponent: int, dtype: torch.dtype):
+    x = normal(2, 3072, dtype=dtype)
+    torch.testing.assert_close(
+        project(x * 10.0**exponent), project(x), rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-10
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_latents_near_the_ends_of_the_number_range_are_projected_as_any(dtype: torch.dtype):
+    x = normal(2, 3072, dtype=dtype)
+    x /= x.abs().max()
+    for peak in (0.99 * torch.finfo(dtype).max, 1e4 * torch.finfo(dtype).tiny):
+        torch.testing.assert_close(project(x * peak), project(x), rtol=0, atol=1e-3 if dtype == torch.float32 else 1e-9)
+
+
+def test_a_block_a_billion_times_smaller_than_its_neighbours_is_projected_as_well():
+    rng = np.random.default_rng(0)
+    x = latent_of(np.concatenate([draw("normal", 64, rng), 1e-9 * draw("normal", 64, rng)]), rng)
+    np.testing.assert_allclose(ours(x, 16), plain_project(x, 16), atol=1e-5)  # 1e-16 rounding over 1e-9
+
+
+def test_a_factor_of_two_changes_not_a_bit():
+    x = normal(2, 3072)
+    assert torch.equal(project(x * 2.0**-90), project(x))
+
+
+def test_projection_is_odd():
+    x = normal(2, 3072)
+    torch.testing.assert_close(project(-x), -project(x), rtol=0, atol=1e-6)
+
+
+def test_samples_do_not_see_each_other():
+    x = normal(5, 3, 16, 16) * torch.tensor([1e-20, 1, 1e10, 1, 1e-3]).view(5, 1, 1, 1)
+    x[3] = 1.0  # a constant latent beside the others
+    torch.testing.assert_close(project(x), torch.cat([project(one[None]) for one in x]), rtol=0, atol=1e-6)
+
+
+def test_input_is_left_alone_and_the_answer_carries_no_gradient():
+    x = normal(2, 512).requires_grad_()
+    before = x.detach().clone()
+    assert not project(x).requires_grad
+    assert torch.equal(x, before)
+
+
+def test_no_coefficient_exceeds_samuelsons_bound_and_a_lone_one_attains_it():
+    """One of B numbers of mean a and variance v is at most a + sqrt((B - 1) v); for B = 16 its square is 7.1845."""
+    bound = (MEAN + math.sqrt(15 * (1 - MEAN**2))) ** 2
+    assert bound == pytest.approx(7.1845, abs=5e-5)
+    rng = np.random.default_rng(0)
+    wild = torch.from_numpy(latent_of(draw("cauchy", 16 * 200, rng) ** 3, rng))[None]
+    assert float(compact(project(wild)).abs().square().max()) <= bound * (1 + 1e-10)
+    lone = np.full(16, 1e-12)
+    lone[5] = 1.0
+    alone = plain_compact(ours(latent_of(lone, rng), 16))
+    assert np.abs(alone[5]) ** 2 == pytest.approx(bound, rel=1e-6)
+
+
+@pytest.mark.parametrize(("block", "published"), [(4, 0.956), (8, 0.979), (16, 0.98937), (32, 0.995)])
+def test_noise_hardly_moves_at_65536_entries(block: int, published: float):
+    x = normal(8, 65_536)
+    cosines = torch.cosine_similarity(x.double(), project(x, block).double()).numpy()
+    rounding = 0.000005 if block == 16 else 0.0005
+    assert abs(cosines.mean() - published) <= rounding + 3 * max(cosines.std(ddof=1), 0.00023) / math.sqrt(8)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_float32_is_within_some_roundings_of_float64(block: int):
+    """Relative l2 error at most 40 units of float32 rounding (2.4e-6) at N = 65,536."""
+    x = normal(2, 65_536)
+    error = torch.linalg.vector_norm(project(x, block).double() - project(x.double(), block), dim=1) / 256
+    assert float(error.max()) < 40 * 2.0**-24
+
+
+# Degenerate samples land on the set
+
+
+def degenerate() -> dict[str, Array]:
+    """Latents of 256 entries, 8 blocks of 16, each an awkward case."""
+    rng = np.random.default_rng(0)
+    time = np.arange(256)
+
+    def first_block(values: Array) -> Array:
+        """``values`` as the first block's magnitudes, noise in the others."""
+        rest = draw("normal", 112, rng)
+        return latent_of(np.concatenate([values, rest]), rng)
+
+    def top(count: int) -> Array:
+        return np.concatenate([np.ones(count), 0.5 * rng.random(16 - count)])
+
+    spike = np.zeros(256)
+    spike[37] = 3.0
+    sparse = np.zeros(256)
+    sparse[[3, 50, 51, 200]] = [1.0, -2.0, 0.5, 1.0]
+    return {
+        "a block of zeros": first_block(np.zeros(16)),
+        "all blocks but one of zeros": latent_of(np.concatenate([np.ones(16), np.zeros(112)]), rng),
+        "16 equal magnitudes": first_block(np.ones(16)),
+        "the 13 largest equal": first_block(top(13)),
+        "the 14 largest equal": first_block(top(14)),
+        "the 15 largest equal": first_block(top(15)),
+        "equal within 1e-7": first_block(1 + 1e-7 * rng.random(16)),
+        "zeros among others": first_block(np.where(np.arange(16) % 3 == 0, 0.0, rng.random(16))),
+        "two of sixteen not zero": first_block(np.where(np.arange(16) < 2, 1.0, 0.0)),
+        "one of sixteen not zero": first_block(np.where(np.arange(16) == 9, 1.0, 0.0)),
+        "one tiny": first_block(np.where(np.arange(16) == 9, 1e-30, 1.0)),
+        "one huge": first_block(np.where(np.arange(16) == 9, 1e12, 1.0)),
+        "constant": np.full(256, 0.3),
+        "one entry": spike,
+        "first entry": np.eye(256)[0],
+        "alternating": (-1.0) ** time,
+        "sinusoid": np.sin(2 * np.pi * 5 * time / 256),
+        "sinusoid off the grid": np.sin(2 * np.pi * 5.3 * time / 256),
+        "sparse": sparse,
+        "ramp": time - 100.0,
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", degenerate())
+def test_degenerate_samples_land_on_the_set_deterministically(name: str, dtype: torch.dtype):
+    x = torch.from_numpy(degenerate()[name]).to(dtype)[None]
+    projected = project(x)
+    assert_on_set(projected, 16)
+    assert torch.equal(project(x), projected)
+    torch.testing.assert_close(project(torch.cat([normal(1, 256, dtype=dtype), x]))[1:], projected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", degenerate())
+def test_degenerate_samples_are_as_near_as_scipy_can_bring_them(name: str):
+    x = degenerate()[name]
+    rng = np.random.default_rng(0)
+    w = np.abs(plain_compact(x))[:16]
+    mine = np.abs(plain_compact(ours(x, 16)))[:16]
+    brute = nearest_by_scipy(w / max(np.linalg.norm(w), 1e-6), rng, starts=4)
+    assert mine @ w >= brute @ w - 1e-6 * max(np.linalg.norm(w), 1e-6)  # all of one norm: nearest = largest product
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("bad", [0.0, math.nan, math.inf, -math.inf])
+def test_a_sample_without_direction_is_refused(bad: float):
+    x = normal(3, 512)
+    x[1] = 0.0
+    x[1, 7] = bad
+    with pytest.raises(ValueError, match="finite and not all zero"):
+        project(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_with_its_name(dtype: torch.dtype):
+    with pytest.raises(ValueError, match=str(dtype)):
+        project(normal(1, 512).to(dtype))
+
+
+@pytest.mark.parametrize(
+    ("n", "block"), [(511, 16), (512 + 16, 16), (16, 16), (512, 0), (512, 1), (512, -16), (512, 7)]
+)
+def test_a_block_that_does_not_tile_is_refused_with_both_numbers(n: int, block: int):
+    with pytest.raises(ValueError, match=rf"{n} latent entries .* blocks of {block} "):
+        project(normal(1, n), block)
+
+
+def test_an_odd_latent_has_no_compact_spectrum():
+    with pytest.raises(ValueError, match="even number of latent entries, got 7"):
+        compact(normal(1, 7))
