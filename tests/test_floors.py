@@ -1,0 +1,46 @@
+"""A room imports only from lower floors (CONTRIBUTING.md); the report and the records know no torch."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gradproj"
+FLOORS = [
+    {"errors", "types", "spectrum"},
+    {"miniature"},
+    {"noise", "models", "rewards", "methods"},
+    {"optimize", "records", "environment"},
+    {"pictures"},
+    {"experiment", "report", "inputs"},
+    {"run"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "gradproj":
+            found |= {f"gradproj.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path: Path) -> None:
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    rooms = {name.split(".")[1] for name in imports(path) if name.startswith("gradproj.")}
+    upwards = {room for room in rooms if room != own and FLOOR[room] >= FLOOR[own]}
+    assert not upwards
+    if own in ("models", "rewards", "methods"):
+        assert own not in rooms, "siblings of one floor do not know each other"
+
+
+def test_the_report_and_the_records_import_no_torch() -> None:
+    paths = [*(PACKAGE / "report").glob("*.py"), PACKAGE / "records.py", PACKAGE / "inputs.py"]
+    assert not [path for path in paths if any(name.split(".")[0] == "torch" for name in imports(path))]
