@@ -36,11 +36,12 @@ def explained(image: Float[Tensor, "3 32 32"], first: int, second: int) -> float
     return max(0.0, 1 - error / variance)
 
 
-def _descend(target: Tensor, one: int, other: int, nothing: tuple[Tensor, Tensor], sweeps: int = 3) -> float:
-    """Least squared error over both objects: place ``one``, then in turn each given the other."""
+def _descend(target: Tensor, one: int, other: int, nothing: tuple[Tensor, Tensor]) -> float:
+    """Least squared error over both objects: place ``one``, then in turn each given the other, while that helps."""
     _, placed = _best(target, one, paired=True, beside=nothing)
-    error = float("inf")
-    for _ in range(sweeps):
+    before, error = float("inf"), 1e30
+    while error < before:
+        before = error
         _, placed_other = _best(target, other, paired=True, beside=placed)
         error, placed = _best(target, one, paired=True, beside=placed_other)
     return error
@@ -54,10 +55,10 @@ def _best(
     mask, colour = beside
     rest = target - colour[:, None] * mask  # (3, pixels)
     free = 1 - mask
-    overlap = masks @ mask
     colours = COLOUR_TABLE[index // len(SHAPES)] * SHADE_STEPS[:, None]  # (shades, 3)
 
-    seen = (masks @ rest.T)[:, None]  # <rest, m>, (K, 1, 3)
+    products = masks @ torch.cat([rest, mask[None]]).T  # one pass over the bank
+    seen, overlap = products[:, None, :3], products[:, 3]  # <rest, m>, (K, 1, 3), and <beside, m>, (K,)
     ground_size = free.square().sum() - 2 * (area - overlap) + square  # |u|^2 of the ground's u = free - m, (K,)
     shared = (area - overlap - square)[:, None, None]  # <m, u>
     onto_ground = (rest @ free)[None, None] - seen - colours * shared  # <rest - c m, u>
