@@ -1,6 +1,9 @@
 """gradproj: reward-guided optimisation of the noise of one-step text-to-image models, with projected gradients."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradproj.spectrum import project
 
 __all__ = ["project"]
 

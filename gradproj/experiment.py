@@ -1,6 +1,5 @@
 """One run: every missing image optimised, scored and recorded, batch after batch. Knows nothing of Hydra."""
 
-import errno
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,11 +38,14 @@ class Experiment:
         """Let every part meet its input once: a bad prompt or a block that does not fit surfaces before the work."""
         one = torch.randn(1, *self.model.latent_shape, generator=generator("check", 0, 0))
         try:
+            if not self.method.clip > 0:
+                raise ValueError(f"method.clip must be positive, got {self.method.clip}")
+            self.method.optimizer([one])
             self.method.retract(self.method.direction(one, one, [generator("check", 0, 0)]))
             for part in (self.model, *(self.rewards[name] for name in self.target)):
                 part.encode(self.prompts)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+            raise UserError(f"a setting or a prompt does not fit: {error}") from error
 
     def complete(self, run: Run, images: Sequence[Key], batch: int) -> int:
         """Optimise and record ``images``, ``batch`` at a time; returns how many failed (each leaves its reason)."""
@@ -53,16 +55,13 @@ class Experiment:
                 chunk = images[start : start + batch]
                 try:
                     failed += self._complete_batch(run, chunk)
-                except RuntimeError as error:  # torch's own: out of memory, a kernel that failed
+                except (
+                    RuntimeError,
+                    ValueError,
+                ) as error:  # out of memory, a kernel that failed, a latent that is not finite
                     for image in chunk:
                         run.fail(*image, f"{type(error).__name__}: {error}")
                     failed += len(chunk)
-                except OSError as error:
-                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                        raise
-                    raise UserError(
-                        f"no space left for {run.folder}: make room, then give the same command again"
-                    ) from error
                 bar.update(len(chunk))
         return failed
 
@@ -88,8 +87,12 @@ class Experiment:
         self._score_best(texts, tracks)
         failed = 0
         for image, track in zip(images, tracks, strict=True):
-            if track.longest_stall >= self.max_skips:
-                run.fail(*image, f"no usable gradient (zero or not finite) in {track.longest_stall} steps in a row")
+            if track.longest_stall >= min(self.max_skips, self.steps) or not math.isfinite(track.rows[-1]["reward"]):
+                run.fail(
+                    *image,
+                    f"no usable gradient (zero or not finite) in {track.longest_stall} steps in a row, "
+                    f"last reward {track.rows[-1]['reward']}",
+                )
                 failed += 1
             else:
                 run.write(
@@ -114,7 +117,7 @@ class Experiment:
         scores = self._score(pictures, texts) if scored else [{}] * len(tracks)
         for row, score, picture, track in zip(values, scores, pictures, tracks, strict=True):
             named = dict(zip(columns, row, strict=True))
-            track.add({"step": step.index, "seconds": step.seconds / len(tracks), **named, **score}, picture)
+            track.add({"step": float(step.index), "seconds": step.seconds / len(tracks), **named, **score}, picture)
 
     def _score_best(self, texts: Sequence[str], tracks: Sequence["_Track"]) -> None:
         """The best step's official scores, for the samples whose best step was not scored on the way."""

@@ -1,5 +1,6 @@
 """What the person typed: values checked, prompts read. No torch: bad input answers at once."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import UserError
 
+KEYS = {"model", "method", "reward", "rewards", "prompts", "seeds", "steps", "batch", "shard", "shards", "keep"}
+KEYS |= {"protocol", "score_every", "max_skips", "results", "untuned_lr", "block", "tuned"}
 AT_LEAST = {"steps": 1, "seeds": 1, "batch": 1, "shards": 1, "shard": 0, "score_every": 1, "max_skips": 1}
 
 
@@ -17,16 +20,22 @@ def check(config: DictConfig) -> dict[str, Any]:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise UserError(f"the configuration does not resolve: {error}") from error
+    unknown = plain.keys() - KEYS
+    if unknown:
+        raise UserError(f"unknown key {', '.join(sorted(unknown))}: expected {', '.join(sorted(KEYS))}")
+    for key in (*AT_LEAST, "keep", "reward", "rewards", "prompts", "results"):
+        if key not in plain:
+            raise UserError(f"{key} is missing: leave it at its default or give it a value (gradproj-run --help)")
     for key, least in AT_LEAST.items():
         value = plain[key]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UserError(
-                f"{key} must be a whole number, at least {least}, got {value!r}: type {key}={max(least, 1)}"
-            )
+            raise UserError(f"{key} must be a whole number, at least {least}, got {value!r}: type {key}={least}")
     if plain["shard"] >= plain["shards"]:
         raise UserError(f"shard must be below shards={plain['shards']} (shards count from 0), got {plain['shard']}")
     if plain["keep"] not in ("last", "best"):
         raise UserError(f"keep must be last or best, got {plain['keep']!r}: type keep=last")
+    if not isinstance(plain["results"], str):
+        raise UserError(f"results must be a folder, got {plain['results']!r}: type results=results")
     _check_target(plain)
     return plain
 
@@ -35,10 +44,12 @@ def _check_target(plain: dict[str, Any]) -> None:
     target, scored = plain["reward"], plain["rewards"]
     names = [target] if isinstance(target, str) else list(target) if isinstance(target, dict) else []
     weights = target.values() if isinstance(target, dict) else [1.0]
-    if not names or not all(isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in weights):
+    if not names or not all(_is_weight(weight) for weight in weights):
         raise UserError(
             f"reward must be a name or a mix such as '{{shapes_matcher: 5, shapes_aesthetic: 1}}', got {target!r}"
         )
+    if isinstance(target, dict):  # the order of a mix is not part of it, and a mix of one is that one
+        plain["reward"] = {name: target[name] for name in sorted(target)} if len(target) > 1 else names[0]
     for name in names:
         if name not in scored:
             raise UserError(
@@ -47,15 +58,21 @@ def _check_target(plain: dict[str, Any]) -> None:
             )
 
 
+def _is_weight(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value != 0
+
+
 def read_prompts(prompts: Any, folder: Path) -> list[str]:
     """A list as it is, or the lines of the named set ``folder/<name>.txt`` or a text file. Position = prompt id."""
     if isinstance(prompts, list):
         lines, source = [str(prompt) for prompt in prompts], "prompts=[...]"
     else:
         named = folder / f"{prompts}.txt"
-        source = str(named if named.is_file() else prompts)
+        source = str(prompts)
         try:
-            lines = Path(source).read_text(encoding="utf-8").splitlines()
+            source = str(named if named.is_file() else prompts)
+            lines = Path(source).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
             raise UserError(
                 f"the prompt file {source} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
@@ -65,7 +82,7 @@ def read_prompts(prompts: Any, folder: Path) -> list[str]:
             raise UserError(
                 f"prompts={prompts}: no such set or readable file ({error.strerror}); the sets are {sets}"
             ) from error
-    if not lines:
+    if lines in ([], [""]):
         raise UserError(f"{source} holds no prompt; write one per line")
     blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if blank:

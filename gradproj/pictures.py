@@ -9,11 +9,16 @@ from PIL import Image as Pillow
 from gradproj.records import place
 
 
-def before_after(images: Path, most: int = 16, side: int = 96) -> Path:
-    """Start above, kept below, for the first ``most`` images of a run; returns the PNG's path in the run's folder."""
-    starts = islice(sorted(images.glob("*-start.png")), most)
-    pairs = [(start, start.with_name(start.name.replace("-start", ""))) for start in starts]
-    columns = min(8, len(pairs)) or 1
+def before_after(images: Path, most: int = 16, side: int = 96) -> Path | None:
+    """Start above, kept below, for the first ``most`` images of a run; the PNG's path in the run's folder.
+
+    None where there are no PNGs, as in a packed run that came without them.
+    """
+    both = ((start, start.with_name(start.name.replace("-start", ""))) for start in sorted(images.glob("*-start.png")))
+    pairs = list(islice((pair for pair in both if pair[1].exists()), most))
+    if not pairs:
+        return None
+    columns = min(8, len(pairs))
     rows = -(-len(pairs) // columns)
     gap = side // 8
     sheet = Pillow.new("RGB", (columns * side, rows * (2 * side + gap)), "white")

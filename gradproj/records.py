@@ -31,6 +31,12 @@ def fingerprint(config: Any) -> str:
     return hashlib.sha256(json.dumps(_canonical(config), sort_keys=True).encode()).hexdigest()[:8]
 
 
+def run_id(config: Mapping[str, Any]) -> str:
+    """``<model>-<method>-<reward>-<fingerprint>``."""
+    names = config["names"]
+    return f"{names['model']}-{names['method']}-{names['reward']}-{fingerprint(config)}"
+
+
 def _canonical(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _canonical(item) for key, item in value.items()}
@@ -51,16 +57,13 @@ class Run:
     @classmethod
     def create(cls, results: Path, config: dict[str, Any], environment: Mapping[str, Any]) -> "Run":
         """Make or reopen the folder of ``config``; config.yaml and env.json are written once and never changed."""
-        names = config["names"]
-        run_id = f"{names['model']}-{names['method']}-{names['reward']}-{fingerprint(config)}"
-        run = cls(results / "runs" / run_id, config)
+        run = cls(results / "runs" / run_id(config), config)
         try:
             run.images.mkdir(parents=True, exist_ok=True)
             if (run.folder / "config.yaml").exists():
-                cls.open(run.folder)
-            else:
-                place(run.folder / "env.json", json.dumps(dict(environment), indent=2).encode() + b"\n")
-                place(run.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+                return cls.open(run.folder)
+            place(run.folder / "env.json", json.dumps(dict(environment), indent=2).encode() + b"\n")
+            place(run.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=False).encode())
         except OSError as error:
             raise UserError(
                 f"cannot write to the results folder {results}: {error.strerror}; give another one: results=PATH"
@@ -72,12 +75,12 @@ class Run:
         """Read a run's folder and check that its config is the one its name was made from."""
         try:
             config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-            found = fingerprint(config)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            found = run_id(config)
+        except (OSError, UnicodeDecodeError, TypeError, KeyError, yaml.YAMLError) as error:
             raise UserError(f"{folder} has no readable config.yaml ({error}); is it a run? move it away") from error
-        if not folder.name.endswith(f"-{found}"):
+        if folder.name != found:
             raise UserError(
-                f"{folder} is foreign or edited: its config.yaml hashes to {found}, its name ends otherwise; "
+                f"{folder} is foreign or edited: by its config.yaml it should be called {found}; "
                 "restore config.yaml or move the folder away"
             )
         return cls(folder, config)
@@ -108,12 +111,15 @@ class Run:
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(name, checked CSV text without its seal) of every recorded image, by name; refuses one that stands twice."""
-        seen: set[str] = set()
+        seen: dict[str, bytes] = {}
         for name, content in [*self._loose(), *self._packed()]:
-            if name in seen:
-                raise UserError(f"{self.folder}: image {name} stands in images/ and in {PACKED}; remove one of the two")
-            seen.add(name)
-            yield name, self.check(name, content)
+            if name not in seen:
+                yield name, self.check(name, content)
+            elif seen[name] != content:
+                raise UserError(
+                    f"{self.folder}: image {name} differs in images/ and in {PACKED}; remove one of the two"
+                )
+            seen[name] = content  # equal twins are what a kill during pack or unpack leaves
 
     def _loose(self) -> list[tuple[str, bytes]]:
         return [(path.stem, path.read_bytes()) for path in sorted(self.images.glob("[!.]*.csv"))]
@@ -123,8 +129,12 @@ class Run:
         if not path.exists():
             return []
         try:
-            with tarfile.open(path) as archive:
-                return [(Path(m.name).stem, archive.extractfile(m).read()) for m in archive.getmembers()]  # type: ignore[union-attr]
+            content = lzma.decompress(path.read_bytes())  # all of it first: checks xz's own checksum
+            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+                files = [(m.name, archive.extractfile(m)) for m in archive.getmembers()]
+                if content[archive.offset :].strip(b"\0"):
+                    raise tarfile.ReadError("a damaged header inside")
+                return [(Path(name).stem, file.read()) for name, file in files if file]
         except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it") from error
 
@@ -138,7 +148,7 @@ class Run:
             or not text.startswith(self.header.encode() + b"\n")
         ):
             raise UserError(
-                f"{self.images / name}.csv is cut, edited or of another run; remove it and give the run's command again"
+                f"{self.images / name}.csv (or its packed copy) is cut, edited or foreign; remove it and run again"
             )
         return text
 
@@ -163,8 +173,11 @@ class Run:
 
     def pack(self) -> int:
         """Move the CSVs into one ``records.tar.xz`` (same bytes for the same records); returns how many it holds."""
-        everything = sorted([*self._loose(), *self._packed()])
-        list(self.records())  # refuses damaged records and duplicates
+        list(self.records())  # refuses damaged records and twins that differ
+        loose = self._loose()
+        everything = sorted({*loose, *self._packed()})
+        if not loose:
+            return len(everything)
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:xz", preset=9) as archive:
             for name, content in everything:
@@ -172,12 +185,13 @@ class Run:
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
         place(self.folder / PACKED, buffer.getvalue())
-        for path in self.images.glob("*.csv"):
-            path.unlink()
+        for name, _ in loose:
+            (self.images / f"{name}.csv").unlink()
         return len(everything)
 
     def unpack(self) -> int:
         """The reverse of ``pack``, byte for byte."""
+        list(self.records())  # refuses duplicates: nothing loose is overwritten
         packed = self._packed()
         self.images.mkdir(exist_ok=True)
         for name, content in packed:

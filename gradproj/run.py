@@ -3,6 +3,7 @@
 Torch and everything that needs it is imported once there is work, so that ``--help`` and bad input answer at once.
 """
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -42,8 +43,12 @@ def main() -> None:
     except UserError as error:
         sys.exit(_complain(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
-        message = str(error).split("Config search path")[0].split("\n    full_key")[0]
+        message = str(error).split("Config search path")[0].split("\nTo append to your config")[0]
         sys.exit(_complain(" ".join(message.split()) + " (gradproj-run --help lists keys and choices)"))
+    except OSError as error:
+        sys.exit(_complain(f"{error.strerror}: {error.filename}"))
+    except KeyboardInterrupt:
+        sys.exit("\ngradproj-run: stopped; the same command goes on")
     sys.exit(1 if _failed else 0)
 
 
@@ -61,7 +66,8 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
     """Complete one composed run; returns its folder. ``model`` and ``method`` are the chosen YAML files' names."""
     plain = inputs.check(config)
     prompts = inputs.read_prompts(plain["prompts"], data_folder("prompts"))
-    target = {plain["reward"]: 1.0} if isinstance(plain["reward"], str) else plain["reward"]
+    mix = {plain["reward"]: 1} if isinstance(plain["reward"], str) else plain["reward"]
+    target = {name: float(weight) for name, weight in mix.items()}
 
     from gradproj.experiment import Experiment
 
@@ -85,8 +91,12 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
     done = run.done()
     missing = [image for image in mine if run.name(*image) not in done]
     print(f"{run.folder}: {len(mine) - len(missing)} of {len(mine)} images recorded, {len(missing)} to do", flush=True)
-    failed = experiment.complete(run, missing, plain["batch"])
-    _conclude(run, failed)
+    try:
+        _conclude(run, experiment.complete(run, missing, plain["batch"]))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise UserError(f"no space left for {run.folder}: make room, then give the same command again") from error
     return run.folder
 
 
@@ -99,7 +109,7 @@ def _conclude(run: Run, failed: int) -> None:
 
         print(report.summary(run.folder))
         print(f"records:      {run.images}")
-        print(f"before/after: {before_after(run.images)}")
+        print(f"before/after: {before_after(run.images) or 'no PNGs here'}")
 
 
 def _instantiate(node: DictConfig) -> Any:
@@ -109,4 +119,4 @@ def _instantiate(node: DictConfig) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
-        raise UserError(str(error)) from error
+        raise UserError(" ".join(str(error).split())) from error

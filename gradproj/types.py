@@ -22,9 +22,18 @@ Direction = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]
 class Model(Protocol):
     """A one-step text-to-image generator, differentiable in its latent."""
 
-    latent_shape: tuple[int, ...]  # without b
-    device: torch.device
-    weights: Mapping[str, str]  # file -> sha256 or revision: part of a run's name
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Without b."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """File -> sha256 or revision: part of a run's name."""
+        ...
 
     def encode(self, prompts: Sequence[str]) -> Any:
         """The condition of every prompt, without gradient; opaque. ``ValueError`` for a prompt it cannot read."""
@@ -42,7 +51,10 @@ class Reward(Protocol):
     A measure that has no differentiable form leaves out ``encode`` and ``__call__``: it can be held out, not climbed.
     """
 
-    weights: Mapping[str, str]
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """As a model's."""
+        ...
 
     def encode(self, prompts: Sequence[str]) -> Any:
         """What the reward needs of every prompt, without gradient; opaque."""

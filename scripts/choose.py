@@ -2,6 +2,7 @@
 
 Per target, one level for all: ``SHARE`` of the way from the start to the highest mean target that every method reaches
 with some setting. Per method: the setting of best ``HELD_OUT`` mean where its mean target first crosses that level.
+Only learning rates that every method was offered are chosen from.
 Writes <folder>/chosen.csv with all settings and prints the YAML for ``tuned`` in configs/model/shapes.yaml.
 """
 
@@ -40,20 +41,21 @@ def main() -> None:
 def settings(runs: list[Curves]) -> list[dict[str, Any]]:
     """One target's runs as rows: settings, where the level is crossed and what is held out there (NaN if never)."""
     rows = [_row(run) for run in runs]
+    offered = [{row["lr"] for row in rows if row["method"] == method} for method in {row["method"] for row in rows}]
+    shared = set.intersection(*offered)
     reach = min(
         max(row["highest"] for row in rows if row["method"] == method) for method in {r["method"] for r in rows}
     )
     level = (1 - SHARE) * rows[0]["start"] + SHARE * reach
     for row, run in zip(rows, runs, strict=True):
         row |= {"level": level, "step": np.nan, HELD_OUT: np.nan, "chosen": False}
-        if row["highest"] >= level:
+        if row["highest"] >= level and row["lr"] in shared:
             where = crossing(run.scores[row["target"]].mean(0), level)
             row["step"] = np.interp(where, np.arange(len(run.steps)), run.steps)
             row[HELD_OUT] = at(run.scores[HELD_OUT], where).mean()
     for method in {row["method"] for row in rows}:
-        max((row for row in rows if row["method"] == method), key=lambda row: np.nan_to_num(row[HELD_OUT], nan=-1))[
-            "chosen"
-        ] = True
+        own = [row for row in rows if row["method"] == method]
+        max(own, key=lambda row: np.nan_to_num(row[HELD_OUT], nan=-1))["chosen"] = True
     return sorted(rows, key=lambda row: (row["method"], row["lr"], row["weight"]))
 
 

@@ -8,6 +8,7 @@ import argparse
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,16 +26,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("checkpoints/miniature"), help="checkpoints and pairs")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the finished weights go")
+    parser.add_argument(
+        "--out", type=Path, help="where the finished weights go (default: the package, for a trial beside --work)"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every stage's steps; 0.01 is a trial run")
     arguments = parser.parse_args()
+    if arguments.out is None:  # a trial run leaves the shipped weights alone
+        arguments.out = WEIGHTS if arguments.scale == 1 else arguments.work / f"trial-{arguments.scale:g}"
+    arguments.work = arguments.work / f"seed{arguments.seed}-scale{arguments.scale:g}"
     for folder in (arguments.work, arguments.out):
         folder.mkdir(parents=True, exist_ok=True)
 
-    def stage(name: str, build: Callable[[], nn.Module], loss, steps: int, lr: float) -> nn.Module:
+    def stage(name: str, build: Callable[[], nn.Module], loss, steps: int, lr: float) -> Any:
         return train(name, build, loss, max(int(steps * arguments.scale), 20), lr, arguments)
 
-    teacher = stage("flow", FlowUNet, lambda net: training.flow_loss(net, 128), 6000, 1e-3)
+    teacher: FlowUNet = stage("flow", FlowUNet, lambda net: training.flow_loss(net, 128), 6000, 1e-3)
     pairs = make_pairs(teacher, max(int(40960 * arguments.scale), 1024), arguments)
     stage("generator", lambda: teacher, lambda net: training.distillation_loss(net, *pairs, 128), 3000, 5e-4)
     stage("aesthetic", Regressor, lambda net: training.regression_loss(net, 128), 2500, 1e-3)
@@ -43,13 +49,13 @@ def main() -> None:
     write_sums(arguments.out)
 
 
-def train(name: str, build, loss, steps: int, lr: float, arguments) -> nn.Module:
+def train(name: str, build, loss, steps: int, lr: float, arguments) -> Any:
     """One network to its end; its safetensors file lands beside the others (the flow's stays in --work)."""
     torch.manual_seed(arguments.seed)
     network = build()
     path = (arguments.work if name == "flow" else arguments.out) / f"{name}.safetensors"
     done = arguments.work / f"{name}.done"
-    if done.exists():
+    if done.exists() and path.exists():
         network.load_state_dict(load_file(path))
         return network
     generator = torch.Generator().manual_seed(arguments.seed)

@@ -296,10 +296,10 @@ def test_a_method_setting_is_an_override_away(compose):
 
 
 def test_tuned_values_of_a_target_are_used_in_common_and_give_way_to_the_published_in_native(compose):
-    tuned = ("method=reno", "+tuned.shapes_aesthetic.reno.weight=0.5", "+tuned.shapes_aesthetic.reno.lr=0.3")
+    tuned = ("method=reno", "tuned.shapes_aesthetic.reno.weight=0.5", "tuned.shapes_aesthetic.reno.lr=0.3")
     common = compose(*tuned)
     assert (common.method.weight, common.method.optimizer.lr) == (0.5, 0.3)
-    other_target = compose(*tuned, "reward=shapes_matcher")
+    other_target = compose(*tuned, "reward=one_without_tuning")
     assert (other_target.method.weight, other_target.method.optimizer.lr) == (0.01, 0.02)
     native = compose(*tuned, "protocol=native")
     assert (native.method.weight, native.method.optimizer.lr) == (0.01, 5.0)

@@ -10,7 +10,7 @@ SIZE = 32  # pixels a side
 SHADES = (0.75, 1.0)  # an object's colour is its name's colour times a shade in this range
 GROUND = (0.28, 0.72)  # grey level of the ground, before its tint
 TINT = 0.08  # each channel of the ground departs from its grey level by at most this
-RADIUS_ALONE, RADIUS_PAIRED = (6.5, 11.0), (5.0, 7.2)  # half extents in pixels
+RADIUS_ALONE, RADIUS_PAIRED = (6.5, 11.0), (5.0, 7.2)  # in pixels; a triangle's apex and a square's corners reach 1.2 r
 
 PALETTE = {
     "red": (0.90, 0.10, 0.10),
@@ -78,7 +78,7 @@ def _uniform(shape: tuple[int, ...], between: tuple[float, float], generator: to
 
 
 def _places(paired: Tensor, generator: torch.Generator, tries: int = 32) -> tuple[Tensor, Tensor]:
-    """Centres (n, 2, 2) and radii (n, 2) inside the frame; of two objects, ones that do not touch."""
+    """Centres (n, 2, 2) and radii (n, 2): circles inside the frame that do not touch (1 pair in 2,000 may)."""
     n = len(paired)
     alone = _uniform((n, 2), RADIUS_ALONE, generator)
     radius = torch.where(paired[:, None], _uniform((n, 2), RADIUS_PAIRED, generator), alone)

@@ -27,3 +27,9 @@ class Bootstrap:
         means = self.draws @ np.bincount(self.prompts, values) / (self.draws @ self.images)
         low, high = np.quantile(means, [0.025, 0.975])
         return float(low), float(high)
+
+
+def difference(name: str, values: Array, bootstrap: Bootstrap) -> dict[str, float]:
+    """``name``: the mean of paired differences (images,); ``name_low`` and ``name_high``: its interval."""
+    low, high = bootstrap.interval(values)
+    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gradproj.records import fingerprint
 from gradproj.report.load import Curves, plain
 
+BASELINE = "ours"  # the label that the others are set against
 START_TOLERANCE = 1e-3  # relative and absolute: official scores of the same start image on other hardware
 
 
@@ -69,7 +70,8 @@ def _labelled(group: Sequence[Curves]) -> dict[str, Curves]:
         label = f"{method} ({', '.join(settings)})" if settings else method
         labels[label if label not in labels else f"{label} [{fingerprint(curves.run.config)}]"] = curves
     return {
-        label: labels[label] for label in sorted(labels, key=lambda label: (label.startswith("ours"), _natural(label)))
+        label: labels[label]
+        for label in sorted(labels, key=lambda label: (label.startswith(BASELINE), _natural(label)))
     }
 
 
@@ -103,15 +105,17 @@ def _natural(label: str) -> list[str | float]:
 
 def _problems(comparison: Comparison) -> Iterator[str]:
     first, *others = runs = list(comparison.methods.values())
-    everything = sorted(set().union(*(curves.names for curves in runs)))
-    seeds = 1 + max(int(name.split("-")[1]) for name in everything)
+    seeds = 1 + max(int(name.split("-")[1]) for curves in runs for name in curves.names)
+    everything = [
+        first.run.name(prompt, seed) for prompt in range(len(first.run.config["prompts"])) for seed in range(seeds)
+    ]
     for curves in runs:
         missing = sorted(set(everything) - set(curves.names))
         if missing:
             shown = " ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             yield (
                 f"{curves.run.folder.name} lacks {len(missing)} of {len(everything)} images ({shown}); "
-                f"finish it: {curves.run.command} seeds={seeds}"
+                f"finish it: {curves.run.command} seeds={seeds} shard=0 shards=1"
             )
     for curves in others:
         differences = _other_weights(first, curves, comparison.scores)

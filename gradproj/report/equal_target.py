@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 
 from gradproj.report import render
-from gradproj.report.bootstrap import RESAMPLES, Bootstrap
-from gradproj.report.compare import Comparison
+from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference
+from gradproj.report.compare import BASELINE, Comparison
 from gradproj.report.load import Array
 
 SHARES = (0.5, 0.75, 1.0)  # of the way from no opt. to the highest level that every method's mean reaches
 NOTE = (
     "Level: a share of the way from no opt. to the highest mean target that every method reaches. Step: where a "
     "method's mean target first reaches it (linear between scored steps). Held-out scores: means at that step, in "
-    f"brackets their 95 % interval ({RESAMPLES} resamples of the prompts)."
+    f"brackets their 95 % interval ({RESAMPLES} resamples of the prompts, the crossing held fixed); the paired "
+    "differences to ours are in equal_target.csv."
 )
 
 
@@ -30,7 +31,10 @@ def files(comparisons: Sequence[Comparison]) -> dict[str, str]:
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """The lines of equal_target.csv: per level and method, the held-out means S with ``S_low`` and ``S_high``."""
+    """The lines of equal_target.csv: per level and method, the held-out means S with ``S_low`` and ``S_high``.
+
+    ``S_ours_minus`` with its ``_low`` and ``_high`` is the paired mean difference of ours to this method at that level.
+    """
     target, *held_out = comparison.scores
     bootstrap = Bootstrap(comparison.prompts)
     means = {label: curves.scores[target].mean(0) for label, curves in comparison.methods.items()}
@@ -39,6 +43,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
     lines = []
     for share in SHARES:
         level = min(top, (1 - share) * start + share * top)  # rounding must not lift it over what is reached
+        ours = comparison.methods.get(BASELINE)
         for label, curves in comparison.methods.items():
             place = crossing(means[label], level)
             line = {
@@ -60,6 +65,9 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                 values = at(curves.scores[score], place)
                 low, high = bootstrap.interval(values)
                 line |= {score: values.mean(), f"{score}_low": low, f"{score}_high": high}
+                if ours is not None and ours is not curves:
+                    gap = at(ours.scores[score], crossing(means[BASELINE], level)) - values
+                    line |= difference(f"{score}_ours_minus", gap, bootstrap)
             lines.append(line)
     return lines
 

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from gradproj.report import render
-from gradproj.report.bootstrap import RESAMPLES, Bootstrap
-from gradproj.report.compare import Comparison
-from gradproj.report.load import Array, Curves
+from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference
+from gradproj.report.compare import BASELINE, Comparison
+from gradproj.report.load import Curves
 
 EARLY = 60  # step of the paper's early row
 START = "no opt."
-BASELINE = "ours"
 NOTE = (
     f"Mean over images; in brackets the 95 % interval of the mean difference to {START} (paired, {RESAMPLES} resamples "
     "of the prompts). The first score is the target; the others are held out, save the parts of a mix. "
@@ -51,9 +50,9 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             for score in comparison.scores:
                 values = curves.scores[score][:, index]
                 line[score] = values.mean()
-                line |= _difference(f"{score}_gain", values - first.scores[score][:, 0], bootstrap)
+                line |= difference(f"{score}_gain", values - first.scores[score][:, 0], bootstrap)
                 if ours is not None and ours is not curves and index == len(curves.steps) - 1:
-                    line |= _difference(f"{score}_ours_minus", ours.scores[score][:, -1] - values, bootstrap)
+                    line |= difference(f"{score}_ours_minus", ours.scores[score][:, -1] - values, bootstrap)
             lines.append(line)
     return lines
 
@@ -74,11 +73,6 @@ def _line(comparison: Comparison, method: str, run: str, steps: int, seconds: fl
     images, prompts = len(comparison.prompts), len(np.unique(comparison.prompts))
     counts = {"n": images, "prompts": prompts, "steps": steps, "seconds_per_image": seconds}
     return names | {"method": method, "run": run} | counts
-
-
-def _difference(name: str, values: Array, bootstrap: Bootstrap) -> dict[str, float]:
-    low, high = bootstrap.interval(values)
-    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
 def _section(comparison: Comparison, lines: Sequence[dict[str, Any]]) -> render.Section:

@@ -1,0 +1,73 @@
+"""Seconds per iteration of every method, in turn in one process, and what each adds to the plain gradient step.
+
+``python scripts/bench_methods.py``: model=shapes, medians over rounds; each round runs every method once, so a machine
+that drifts drifts for all. Also the projection alone on a FLUX-sized latent (N = 65,536).
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from gradproj.environment import describe
+from gradproj.methods import mpgr, none, ours, prno, reno
+from gradproj.models.shapes import Shapes
+from gradproj.noise import generator, initial_latent
+from gradproj.optimize import optimize
+from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
+from gradproj.spectrum import project
+from gradproj.types import Method
+
+ROUNDS, STEPS, BATCH = 15, 4, 16
+
+
+def adam(parameters) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=0.02)
+
+
+METHODS = {
+    "none": none.method(adam, clip=0.03),
+    "reno": reno.method(adam, clip=0.03, weight=0.01),
+    "prno": prno.method(adam, clip=0.03, weight=1.0, dimension=4, permutations=100),
+    "mpgr": mpgr.method(adam, clip=0.03, weight=1.0, power_weight=25.0, power_mean=0.875),
+    "ours": ours.method(adam, clip=0.03, block=16, project_gradient=True, project_latent=True),
+}
+
+
+def main() -> None:
+    model, reward = Shapes(), ShapesAesthetic()
+    images = [(prompt, 0) for prompt in range(BATCH)]
+    latent, condition = initial_latent(model.latent_shape, images), model.encode(["a red ring"] * BATCH)
+
+    def seconds(method: Method) -> float:
+        rng = [generator("method", *image) for image in images]
+        *_, last = optimize(model, reward, method, condition, None, latent, STEPS, rng)
+        return last.seconds / STEPS / BATCH
+
+    rounds = [{name: seconds(method) for name, method in METHODS.items()} for _ in range(ROUNDS + 1)][1:]
+    facts = describe(model.device)
+    print(f"{facts['device']}, {facts['threads']} thread(s), torch {facts['packages']['torch']}, {facts['git']}")
+    print(f"batch {BATCH}, {STEPS} steps, medians of {len(rounds)} rounds\n")
+    print("| method | ms per image and step | ratio to none |")
+    print("|---|---|---|")
+    for name in METHODS:
+        ratio = statistics.median(one[name] / one["none"] for one in rounds)
+        print(f"| {name} | {1000 * statistics.median(one[name] for one in rounds):.2f} | {ratio:.3f} |")
+    flux = torch.randn(1, 1024, 64)
+    print(f"\nprojection of one FLUX-sized latent: {1000 * median_time(lambda: project(flux)):.2f} ms")
+
+
+def median_time(work: Callable[[], object]) -> float:
+    """Median of 20 calls, in seconds, after one that does not count."""
+    work()
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,559 @@
+"""``gradproj-run`` as people type it: in a folder of its own, killed, starved, fed nonsense, installed."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image as Pillow
+
+from gradproj import run as edge
+from gradproj.experiment import Experiment
+from gradproj.pictures import before_after
+from gradproj.records import COLUMNS, Run
+
+ROOT = Path(__file__).parents[1]
+COMMAND = Path(sys.executable).with_name("gradproj-run")
+PROMPTS = ["a red ring", "a blue square and a white circle", "an orange cross"]
+SCORES = ["shapes_aesthetic", "shapes_matcher"]
+SETTINGS = (
+    f"prompts={json.dumps(PROMPTS)}",
+    f"rewards=[{','.join(SCORES)}]",
+    "steps=4",
+    "score_every=3",
+    "method.optimizer.lr=1",
+)
+ALL = {f"{prompt:04d}-{seed}" for prompt in range(3) for seed in range(2)}
+HANGING = 600  # seconds: not a promise, only the end of a process that waits for ever
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | more
+
+
+def command(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """One ``gradproj-run`` in ``folder``."""
+    return subprocess.run(
+        [COMMAND, *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=HANGING
+    )
+
+
+def complete(folder: Path, *arguments: str, **more: str) -> Run:
+    """The same, which must succeed; the one run there."""
+    done = command(folder, *SETTINGS, "seeds=2", *arguments, **more)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    return only_run(folder)
+
+
+def only_run(folder: Path) -> Run:
+    (found,) = (folder / "results" / "runs").iterdir()
+    return Run.open(found)
+
+
+def refused(done: subprocess.CompletedProcess[str], *expected: str) -> None:
+    """Exit code 2, nothing on stdout, at most Hydra's line and ours on stderr, and ours says what is expected."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) <= 2 and lines[-1].startswith("gradproj-run: "), done.stderr
+    for fragment in expected:
+        assert fragment in lines[-1]
+
+
+def state(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """When every file under ``folder`` was written, and its bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def table(run: Run, name: str) -> Any:
+    return pd.read_csv(run.images / f"{name}.csv", comment="#")
+
+
+def same_records(run: Run, expected: Run, names: set[str] = ALL) -> None:
+    """Equal numbers (apart from seconds) and pictures, up to what another batch does to the last bits."""
+    assert run.folder.name == expected.folder.name
+    assert names <= run.done() and names <= expected.done()
+    for name in names:
+        mine, other = (table(one, name).drop(columns="seconds") for one in (run, expected))
+        assert list(mine.columns) == list(other.columns)
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-5)
+        for suffix in ("-start", ""):
+            mine, other = (pixels(one.images / f"{name}{suffix}.png") for one in (run, expected))
+            assert mine.shape == other.shape
+            assert np.abs(mine - other).max() <= 1 and (mine != other).mean() < 0.01
+
+
+def pixels(path: Path) -> Any:
+    with Pillow.open(path) as picture:
+        return np.asarray(picture).astype(int)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder and the output of one undisturbed run: three prompts, two seeds."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, command(folder, *SETTINGS, "seeds=2", "batch=2")
+
+
+@pytest.fixture
+def copy(whole: tuple[Path, Any], tmp_path: Path) -> Path:
+    """A folder with a copy of that run."""
+    shutil.copytree(whole[0] / "results", tmp_path / "results")
+    return tmp_path
+
+
+Inside = Callable[..., tuple[Any, str, str]]
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Inside:
+    """The console script's function within this process: (folder, *arguments) -> exit code, stdout, stderr."""
+
+    def call(folder: Path, *arguments: str) -> tuple[Any, str, str]:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.setattr(edge, "_failed", [])
+        monkeypatch.setattr(sys, "argv", ["gradproj-run", *arguments])
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            edge.main()
+        said = capsys.readouterr()
+        return end.value.code, said.out, said.err
+
+    return call
+
+
+# --- what a run leaves
+
+
+def test_a_run_leaves_its_settings_records_and_pictures_and_says_where(whole: tuple[Path, Any]) -> None:
+    folder, done = whole
+    assert done.returncode == 0, done.stderr
+    run = only_run(folder)
+    assert run.done() == ALL
+    assert {path.name for path in folder.iterdir()} == {"results"}
+    expected = {f"images/{name}{end}" for name in ALL for end in (".csv", ".png", "-start.png")}
+    assert set(state(run.folder)) == expected | {"config.yaml", "env.json", "before_after.png"}
+    for name in ALL:
+        assert list(table(run, name).columns) == [*COLUMNS, *SCORES]
+        assert table(run, name).step.tolist() == [0, 1, 2, 3, 4]
+        assert not np.array_equal(pixels(run.images / f"{name}.png"), pixels(run.images / f"{name}-start.png"))
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert (config["prompts"], config["steps"], list(config["rewards"])) == (PROMPTS, 4, SCORES)
+    assert config["method"]["optimizer"]["lr"] == 1
+    facts = json.loads((run.folder / "env.json").read_text())
+    assert facts["command"][1:] == [*SETTINGS, "seeds=2", "batch=2"]
+    printed = dict(re.findall(r"^(records|before/after):\s+(\S+)$", done.stdout, re.MULTILINE))
+    assert (folder / printed["records"]).samefile(run.images)
+    assert (folder / printed["before/after"]).samefile(run.folder / "before_after.png")
+    assert "6 to do" in done.stdout and f"{run.folder.name} |" in done.stdout
+
+
+def test_the_sheet_shows_start_above_kept_for_every_image(whole: tuple[Path, Any]) -> None:
+    run = only_run(whole[0])
+    sheet = pixels(run.folder / "before_after.png")
+    side = 96
+    assert sheet.shape[1] == len(ALL) * side
+    for column, name in enumerate(sorted(ALL)):
+        for row, suffix in enumerate(("-start", "")):
+            tile = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            assert np.array_equal(tile[1::3, 1::3], pixels(run.images / f"{name}{suffix}.png"))  # 96 = 3 x 32
+
+
+def test_a_start_without_its_kept_picture_does_not_stop_the_sheet(copy: Path) -> None:
+    """As another shard, or a kill, leaves it between two files."""
+    images = only_run(copy).images
+    shutil.copy(images / "0000-0-start.png", images / "0009-0-start.png")
+    sheet = before_after(images)
+    assert sheet is not None
+    assert pixels(sheet).shape[1] == len(ALL) * 96
+
+
+def test_the_last_score_is_the_mean_that_is_printed(whole: tuple[Path, Any]) -> None:
+    folder, done = whole
+    tables = [table(only_run(folder), name) for name in ALL]
+    for score in SCORES:
+        printed = re.search(rf"\| {score} (\S+) -> (\S+) ", done.stdout)
+        assert printed
+        means = [np.mean([one[score].iloc[row] for one in tables]) for row in (0, -1)]
+        assert [float(number) for number in printed.groups()] == pytest.approx(means, rel=1e-3)
+
+
+# --- going on
+
+
+def test_the_same_command_again_does_nothing_and_says_so(copy: Path) -> None:
+    before = state(copy)
+    done = command(copy, *SETTINGS, "seeds=2", "batch=2")
+    assert done.returncode == 0, done.stderr
+    assert "6 of 6 images recorded, 0 to do" in done.stdout
+    after = state(copy)
+    drawn_again = str((only_run(copy).folder / "before_after.png").relative_to(copy))
+    assert before.pop(drawn_again)[1] == after.pop(drawn_again)[1]
+    assert after == before
+
+
+def test_more_seeds_another_batch_and_another_way_to_write_a_number_continue_the_run(
+    whole: tuple[Path, Any], tmp_path: Path
+) -> None:
+    first = command(tmp_path, *SETTINGS, "batch=1")
+    assert first.returncode == 0, first.stderr
+    one_seed = state(tmp_path)
+    run = complete(tmp_path, "method.optimizer.lr=1.0", "batch=4")
+    after = state(tmp_path)
+    assert all(after[name] == one_seed[name] for name in one_seed if not name.endswith("before_after.png"))
+    same_records(run, only_run(whole[0]))
+
+
+def test_shards_in_any_order_and_another_number_of_them_complete_the_same_run(
+    whole: tuple[Path, Any], tmp_path: Path, inside: Inside
+) -> None:
+    for shard, shards, left in ((2, 3, 2), (0, 3, 2)):
+        done = command(tmp_path, *SETTINGS, "seeds=2", "batch=1", f"shards={shards}", f"shard={shard}")
+        assert done.returncode == 0, done.stderr
+        assert f"{left} to do" in done.stdout
+    for shard, left in ((1, 1), (0, 1), (1, 0)):
+        code, out, error = inside(tmp_path, *SETTINGS, "seeds=2", "batch=1", "shards=2", f"shard={shard}")
+        assert code == 0, error
+        assert f"of 3 images recorded, {left} to do" in out
+    same_records(only_run(tmp_path), only_run(whole[0]))
+
+
+def test_a_killed_run_leaves_whole_records_and_the_same_command_finishes_it(
+    whole: tuple[Path, Any], tmp_path: Path
+) -> None:
+    arguments = [COMMAND, *SETTINGS, "seeds=2", "batch=1"]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
+        end = time.monotonic() + HANGING
+        while not (found := list(tmp_path.rglob("*.csv"))) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert found and process.returncode == -signal.SIGKILL
+    run = only_run(tmp_path)
+    early = run.done()
+    assert early and early < ALL
+    same_records(run, only_run(whole[0]), early)
+    before = state(run.images)
+    finished = complete(tmp_path, "batch=1")
+    after = state(run.images)
+    assert all(after[f"{name}.csv"] == before[f"{name}.csv"] for name in early)
+    same_records(finished, only_run(whole[0]))
+
+
+def test_several_methods_in_one_command_are_several_runs_from_the_same_noise(tmp_path: Path) -> None:
+    done = command(tmp_path, "-m", *SETTINGS, "method=none,ours")
+    assert done.returncode == 0, done.stderr
+    runs = [Run.open(folder) for folder in sorted((tmp_path / "results" / "runs").iterdir())]
+    assert [run.folder.name.split("-")[1] for run in runs] == ["none", "ours"]
+    for name in ("0000-0", "0001-0", "0002-0"):
+        starts = [(run.images / f"{name}-start.png").read_bytes() for run in runs]
+        assert starts[0] == starts[1]
+        kept = [(run.images / f"{name}.png").read_bytes() for run in runs]
+        assert kept[0] != kept[1]
+
+
+# --- the name of a run
+
+
+@pytest.fixture
+def name_of(inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The run id that overrides lead to; no image is made."""
+    monkeypatch.setattr(Experiment, "complete", lambda *_: 0)
+
+    def name(*overrides: str) -> str:
+        code, out, error = inside(tmp_path, *SETTINGS, *overrides)
+        assert code == 0, error
+        found = re.match(r"\S*/runs/(\S+): ", out)
+        assert found
+        return found[1]
+
+    return name
+
+
+def test_where_and_how_much_do_not_change_the_name(name_of: Callable[..., str]) -> None:
+    same = [
+        "seeds=5",
+        "batch=3",
+        "shards=4",
+        "results=elsewhere",
+        "method.optimizer.lr=1.0",
+        "steps=4",
+        "method.optimizer.lr=1e0",
+        "method.block=16",
+    ]
+    assert {name_of(override) for override in same} == {name_of()}
+
+
+def test_what_changes_the_numbers_changes_the_name(name_of: Callable[..., str]) -> None:
+    others = [
+        "steps=5",
+        "method.block=32",
+        "method.optimizer.lr=0.5",
+        "keep=best",
+        "score_every=2",
+        "max_skips=3",
+        "method.clip=0.1",
+    ]
+    others += ["method=none", "protocol=native", "reward=shapes_matcher", "rewards=[shapes_aesthetic]"]
+    others += [f"prompts={json.dumps(prompts)}" for prompts in (PROMPTS[:1], PROMPTS[1::-1], PROMPTS[:2])]
+    others += ["reward={shapes_aesthetic: 1, shapes_matcher: 2}", "reward={shapes_aesthetic: 1, shapes_matcher: 3}"]
+    names = [name_of(), *(name_of(override) for override in others)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_content_of_a_prompt_file_names_the_run_not_its_path(name_of: Callable[..., str], tmp_path: Path) -> None:
+    for name, text in (("a.txt", "a red ring\n"), ("b.txt", "a red ring"), ("c.txt", "a red cross\n")):
+        (tmp_path / name).write_text(text)
+    first, again, other = (name_of(f"prompts={name}.txt") for name in "abc")
+    assert first == again == name_of('prompts=["a red ring"]')
+    assert other != first
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["method=nothing"], ["nothing", "none", "reno", "prno", "mpgr", "ours"]),
+        (["model=nothing"], ["nothing", "shapes"]),
+        (["reward=nothing"], ["nothing", *SCORES]),
+        (["rewards=[shapes_aesthetic,nothing]"], ["nothing"]),
+        (["protocol=nothing"], ["nothing", "common", "native"]),
+        (["nothing=1"], ["nothing", "--help"]),
+        (["method.nothing=1"], ["method.nothing", "--help"]),
+        (["nothing"], ["nothing", "--help"]),
+        (["prompts=[a,"], ["--help"]),
+        (["steps=0"], ["steps", "at least 1", "got 0", "steps=1"]),
+        (["seeds=1.5"], ["seeds", "got 1.5"]),
+        (["shard=1"], ["shards=1", "got 1"]),
+        (["keep=first"], ["last or best", "first"]),
+        (["prompts=nowhere.txt"], ["nowhere.txt", "shapes_demo"]),
+        (["prompts=empty.txt"], ["empty.txt", "no prompt"]),
+        (["prompts=latin.txt"], ["latin.txt", "UTF-8", "byte 6"]),
+        (["prompts=blank.txt"], ["blank.txt", "prompt 2"]),
+        (["prompts=[]"], ["no prompt"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_nonsense_is_refused_in_a_line_and_leaves_nothing(
+    tmp_path: Path, overrides: list[str], expected: list[str]
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes("a red é\n".encode("latin-1"))
+    (tmp_path / "blank.txt").write_text("a red ring\n\na red cross\n")
+    before = state(tmp_path)
+    done = command(tmp_path, *overrides)
+    refused(done, *expected)
+    assert done.stdout == ""
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["method.block=7"], ["3072", "blocks of 7", "tile"]),
+        (["method.block=0"], ["blocks of 0", "tile"]),
+        (["prompts=[a red ring,a pink elephant]"], ["'a pink elephant'", "red, orange"]),
+        (["prompts=animals"], ["'cat'"]),
+        (['prompts=["a red, ring"]'], ["'a red, ring'"]),
+        (["prompts=['a \"red\" ring']"], ["'a \"red\" ring'"]),
+        (["prompts=[\"a 'red' ring\"]"], ["\"a 'red' ring\""]),
+        (["rewards=[shapes_rendering]", "reward=shapes_rendering"], ["shapes_rendering", "climb another"]),
+        (["results=file"], ["file", "results=PATH"]),
+        (["results=file/below"], ["file/below", "results=PATH"]),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else None,
+)
+def test_what_only_the_parts_can_refuse_is_refused_before_the_first_picture(
+    inside: Inside, tmp_path: Path, overrides: list[str], expected: list[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    before = state(tmp_path)
+    rewards = () if overrides[0].startswith("rewards") else SETTINGS[1:2]
+    code, out, error = inside(tmp_path, *rewards, *overrides)
+    refused(subprocess.CompletedProcess([], code, out, error), *expected)
+    assert out == ""
+    assert state(tmp_path) == before
+
+
+WRONG_KIND = (
+    "method.block=many",
+    "method.optimizer.lr=-1",
+    "method.optimizer.lr=fast",
+    "method.clip=tight",
+    "results=null",
+    "~seeds",
+)
+
+
+@pytest.mark.parametrize("override", [*WRONG_KIND, "reward={shapes_aesthetic: nan}", f"prompts={'a red ' * 50}"])
+def test_values_of_the_wrong_kind_are_refused_not_crashed_on(inside: Inside, tmp_path: Path, override: str) -> None:
+    code, out, error = inside(tmp_path, *SETTINGS, override)
+    refused(subprocess.CompletedProcess([], code, out, error))
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_file_in_the_place_of_the_results_is_refused_for_several_runs_too(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    code, out, error = inside(tmp_path, "-m", "method=none,ours", "results=file")
+    refused(subprocess.CompletedProcess([], code, out, error), "file")
+
+
+def test_an_edited_record_is_refused_and_nothing_is_touched(copy: Path) -> None:
+    path = only_run(copy).images / "0001-1.csv"
+    path.write_text(re.sub(r"\n4,", "\n4,9", path.read_text(), count=1))
+    before = state(copy)
+    refused(command(copy, *SETTINGS, "seeds=2"), "0001-1.csv", "again")
+    assert state(copy) == before
+
+
+def test_an_edited_config_is_refused_and_nothing_is_touched(copy: Path, inside: Inside) -> None:
+    path = only_run(copy).folder / "config.yaml"
+    path.write_text(path.read_text().replace("block: 16", "block: 32"))
+    before = state(copy)
+    code, out, error = inside(copy, *SETTINGS, "seeds=2")
+    refused(subprocess.CompletedProcess([], code, out, error), path.parent.name, "edited")
+    assert state(copy) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign"])
+def test_cut_or_foreign_weights_are_refused_and_nothing_is_touched(copy: Path, tmp_path: Path, damage: str) -> None:
+    library = tmp_path / "library"
+    for name in ("gradproj", "configs", "prompts"):
+        shutil.copytree(ROOT / name, library / name)
+    file = library / "gradproj" / "miniature" / "weights" / "aesthetic.safetensors"
+    file.write_bytes(file.read_bytes()[:-100] if damage == "cut" else file.with_stem("matcher").read_bytes())
+    before = state(copy / "results")
+    refused(command(copy, *SETTINGS, "seeds=3", PYTHONPATH=str(library)), str(file), "sha256", "restore it")
+    assert state(copy / "results") == before
+
+
+def test_failed_images_give_exit_code_1_and_are_tried_again(inside: Inside, tmp_path: Path) -> None:
+    mix = "reward={shapes_aesthetic: 1e39, shapes_matcher: 1}"  # infinite in float32: no usable gradient
+    overflow = [*SETTINGS, mix, "rewards=[shapes_aesthetic,shapes_matcher]", "max_skips=1"]
+    for _ in range(2):
+        code, out, error = inside(tmp_path, *overflow)
+        assert code == 1
+        assert "0 of 3 images recorded, 3 to do" in out
+        assert "3 images failed" in error and "Traceback" not in error
+        run = only_run(tmp_path)
+        assert {path.name for path in run.images.iterdir()} == {f"{prompt:04d}-0.failed" for prompt in range(3)}
+
+
+# --- a full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own with room for some pictures; only root can make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"cannot make a small disk: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_stops_with_a_word_and_with_room_the_same_command_finishes(
+    small_disk: Path, whole: tuple[Path, Any]
+) -> None:
+    done = command(small_disk, *SETTINGS, "seeds=2", "batch=1")
+    refused(done, "no space left", "same command")
+    run = only_run(small_disk)
+    early = run.done()
+    assert early and early < ALL
+    assert not list(small_disk.rglob("*.part"))
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    same_records(complete(small_disk, "batch=1"), only_run(whole[0]))
+
+
+def test_a_disk_that_is_full_for_the_last_sheet_is_said_too(
+    copy: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    before = state(copy)
+    code, out, error = inside(copy, *SETTINGS, "seeds=2")
+    refused(subprocess.CompletedProcess([], code, out, error), "space")
+    assert state(copy) == before
+
+
+# --- help
+
+
+def without_torch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that says at its end whether torch was imported."""
+    driver = (
+        "import sys\nfrom gradproj.run import main\ntry:\n    main()\nfinally:\n"
+        "    print('torch' if 'torch' in sys.modules else 'light', file=sys.stderr)"
+    )
+    arguments = (sys.executable, "-c", driver, *arguments)
+    return subprocess.run(arguments, cwd=folder, env=environment(), capture_output=True, text=True, timeout=HANGING)
+
+
+def test_help_explains_every_key_and_lists_every_choice_without_torch(tmp_path: Path) -> None:
+    done = without_torch(tmp_path, "--help")
+    assert (done.returncode, done.stderr.strip()) == (0, "light")
+    config = yaml.safe_load((ROOT / "configs" / "config.yaml").read_text())
+    keys = {key for key in config if key not in ("defaults", "hydra")}
+    keys |= {"rewards", "model", "method", "protocol", "steps"}
+    explained = re.findall(r"^  ([a-z_/]+) +\S.*$", done.stdout.split("Keys")[1], re.MULTILINE)
+    assert {key for words in explained for key in words.split("/")} == keys
+    for group in ("model", "method", "rewards", "protocol"):
+        listed = re.search(rf"^{group}: (.*)$", done.stdout, re.MULTILINE)
+        assert listed
+        assert sorted(listed[1].split(", ")) == sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("override", ["steps=0", "method=nothing", "prompts=nowhere.txt"])
+def test_nonsense_is_refused_without_torch(tmp_path: Path, override: str) -> None:
+    lines = without_torch(tmp_path, override).stderr.splitlines()
+    assert "light" in lines and "torch" not in lines
+    assert any(line.startswith("gradproj-run: ") for line in lines)
+
+
+# --- installed
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_works_from_any_folder(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    built = subprocess.run(
+        [*pip, "wheel", ROOT, "--no-deps", "-w", tmp_path / "wheel"], capture_output=True, text=True, timeout=HANGING
+    )
+    if "No matching distribution found for hatchling" in built.stderr:
+        pytest.skip("hatchling cannot be fetched")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    arguments = (site / "bin" / "gradproj-run", *SETTINGS, "seeds=2")
+    done = subprocess.run(
+        arguments, cwd=folder, env=environment(PYTHONPATH=str(site)), capture_output=True, text=True, timeout=HANGING
+    )
+    assert done.returncode == 0, done.stderr
+    assert (site / "gradproj" / "configs" / "config.yaml").exists() and (site / "gradproj" / "prompts").is_dir()
+    same_records(only_run(folder), only_run(whole[0]))
