@@ -1,6 +1,7 @@
 """Pictures side by side, from the PNGs of a run."""
 
 import io
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image as Pillow
 from gradproj.records import place
 
 
-def before_after(images: Path, most: int = 16, side: int = 96) -> Path | None:
+def before_after(images: Path, most: int = 16) -> Path | None:
     """Start above, kept below, for the first ``most`` images of a run; the PNG's path in the run's folder.
 
     None where there are no PNGs, as in a packed run that came without them.
@@ -18,20 +19,21 @@ def before_after(images: Path, most: int = 16, side: int = 96) -> Path | None:
     pairs = list(islice((pair for pair in both if pair[1].exists()), most))
     if not pairs:
         return None
-    columns = min(8, len(pairs))
-    rows = -(-len(pairs) // columns)
-    gap = side // 8
-    sheet = Pillow.new("RGB", (columns * side, rows * (2 * side + gap)), "white")
-    for index, pair in enumerate(pairs):
-        row, column = divmod(index, columns)
-        for half, path in enumerate(pair):
-            with Pillow.open(path) as picture:
-                small = picture.width < side
-                resized = picture.resize(
-                    (side, side), Pillow.Resampling.NEAREST if small else Pillow.Resampling.LANCZOS
-                )
-                sheet.paste(resized, (column * side, row * (2 * side + gap) + half * side))
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG")
-    place(images.parent / "before_after.png", buffer.getvalue())
+    place(images.parent / "before_after.png", sheet(pairs))
     return images.parent / "before_after.png"
+
+
+def sheet(columns: Sequence[Sequence[Path]], side: int = 96, across: int = 8) -> bytes:
+    """A PNG: each of ``columns`` is some pictures one above the other; after ``across`` of them a new band begins."""
+    height, gap = len(columns[0]) * side, side // 8
+    bands = -(-len(columns) // across)
+    canvas = Pillow.new("RGB", (min(across, len(columns)) * side, bands * (height + gap) - gap), "white")
+    for index, column in enumerate(columns):
+        band, x = divmod(index, across)
+        for row, path in enumerate(column):
+            with Pillow.open(path) as picture:
+                method = Pillow.Resampling.NEAREST if picture.width < side else Pillow.Resampling.LANCZOS
+                canvas.paste(picture.resize((side, side), method), (x * side, band * (height + gap) + row * side))
+    buffer = io.BytesIO()
+    canvas.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -279,8 +279,10 @@ def test_native_protocol_has_the_published_settings(name: str, compose):
 def test_common_protocol_is_our_adam_clip_and_steps_for_every_method(name: str, compose):
     config = compose(f"method={name}")
     assert (config.steps, config.keep, config.protocol) == (200, "last", "common")
-    assert {key: config.method[key] for key in PUBLISHED[name]} == PUBLISHED[name]
-    assert_method(config, (ADAM_SETTINGS[0], ADAM_SETTINGS[1] | {"lr": 0.02}), 0.03)
+    fixed = PUBLISHED[name] | {key: value for key, value in config.tuned.shapes_aesthetic[name].items() if key != "lr"}
+    assert {key: config.method[key] for key in fixed} == fixed
+    lr = config.tuned.shapes_aesthetic[name].lr
+    assert_method(config, (ADAM_SETTINGS[0], ADAM_SETTINGS[1] | {"lr": lr}), 0.03)
 
 
 def test_a_method_setting_is_an_override_away(compose):

@@ -1,0 +1,29 @@
+"""The same images under several runs, a row a run, starts on top: compare_pictures.py OUT.png RUN_FOLDER ...
+
+Needs the runs' PNGs, which are not in git. Takes the first 12 images that all runs have.
+"""
+
+import sys
+from pathlib import Path
+
+from gradproj.pictures import sheet
+from gradproj.records import place
+
+
+def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    out, *runs = map(Path, sys.argv[1:])
+    names = [path.name for path in sorted((runs[0] / "images").glob("*-start.png"))]
+    columns = [
+        [runs[0] / "images" / name, *(run / "images" / name.replace("-start", "") for run in runs)] for name in names
+    ]
+    whole = [column for column in columns if all(path.exists() for path in column)][:12]
+    if not whole:
+        sys.exit(f"{', '.join(map(str, runs))} share no pictures: expected images/*.png in each")
+    place(out, sheet(whole, side=64, across=12))
+    print(f"{out}: rows start, {', '.join(run.name for run in runs)}")
+
+
+if __name__ == "__main__":
+    main()
