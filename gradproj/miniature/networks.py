@@ -67,7 +67,7 @@ class Attention(nn.Module):
 
 
 class FlowUNet(nn.Module):
-    """Velocity field of a rectified flow: x_t = (1 - t) x + t z, v = z - x; 1.3 M parameters.
+    """Velocity field of a rectified flow: x_t = (1 - t) x + t z, v = z - x; about 1.3 M parameters.
 
     Works on 2x2-unshuffled pixels (12 x 16 x 16). At t = 1 the distilled network is the one-step generator z - v(z, 1).
     """
