@@ -42,6 +42,8 @@ def project(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, "b 
     coefficients get more, zeros get phase 0. Raises ``ValueError`` for a dtype or size that does not fit, and for a
     sample that is all zero or not finite: it has no direction to keep.
     """
+    if x.ndim < 2:
+        raise ValueError(f"project needs a batch (b, *latent), got shape {tuple(x.shape)}: add x[None]")
     flat = x.flatten(1)
     check_size(flat.shape[1], block)
     if x.dtype not in (torch.float32, torch.float64):

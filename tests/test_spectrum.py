@@ -417,3 +417,8 @@ def test_a_block_that_does_not_tile_is_refused_with_both_numbers(n: int, block: 
 def test_an_odd_latent_has_no_compact_spectrum():
     with pytest.raises(ValueError, match="even number of latent entries, got 7"):
         compact(normal(1, 7))
+
+
+def test_a_single_latent_without_its_batch_is_refused_with_advice():
+    with pytest.raises(ValueError, match=r"batch \(b, \*latent\).*x\[None\]"):
+        project(torch.randn(32))
