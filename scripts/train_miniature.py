@@ -1,7 +1,7 @@
 """Rebuild the miniature's weights from a seed: ``python scripts/train_miniature.py --help``.
 
-Flow, noise-image pairs, distillation to one step, then the three reward networks, each trained apart. A stage
-that ended is not done again; a killed one goes on from its last checkpoint in --work.
+Flow, noise-image pairs, distillation to one step, then the three reward networks, each trained apart; on a GPU where there
+is one. A stage that ended is not done again; a killed one goes on from its last checkpoint in --work.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from gradproj.miniature import training
 from gradproj.miniature.networks import CrossMatcher, DualEncoder, FlowUNet, Regressor
 from gradproj.miniature.render import sample_captions
+from gradproj.types import default_device
 
 WEIGHTS = Path(__file__).parents[1] / "gradproj" / "miniature" / "weights"
 
@@ -52,7 +53,7 @@ def main() -> None:
 def train(name: str, build, loss, steps: int, lr: float, arguments) -> Any:
     """One network to its end; its safetensors file lands beside the others (the flow's stays in --work)."""
     torch.manual_seed(arguments.seed)
-    network = build()
+    network = build().to(default_device())
     path = (arguments.work if name == "flow" else arguments.out) / f"{name}.safetensors"
     done = arguments.work / f"{name}.done"
     if done.exists() and path.exists():
@@ -66,7 +67,7 @@ def train(name: str, build, loss, steps: int, lr: float, arguments) -> Any:
             recent = value if recent is None else 0.98 * recent + 0.02 * value
             bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
             bar.update(step + 1 - bar.n)
-    save_file(network.state_dict(), path)
+    save_file({name: tensor.cpu() for name, tensor in network.state_dict().items()}, path)
     done.touch()
     return network
 
@@ -80,7 +81,7 @@ def make_pairs(teacher: FlowUNet, count: int, arguments) -> tuple[torch.Tensor, 
         noise = torch.randn(count, 3, 32, 32, generator=generator).half()
         pictures = torch.empty_like(noise)
         for index in tqdm(torch.arange(count).split(256), desc="pairs", mininterval=5):
-            pictures[index] = training.sample_flow(teacher, noise[index].float(), captions[index], 16).half()
+            pictures[index] = training.sample_flow(teacher, noise[index].float(), captions[index], 16).half().cpu()
         partial = path.with_suffix(".part")
         save_file({"noise": noise, "captions": captions, "pictures": pictures}, partial)
         partial.replace(path)

@@ -30,7 +30,7 @@ from gradproj.miniature.render import (
     render,
     sample_captions,
 )
-from gradproj.miniature.training import change
+from gradproj.miniature.training import change, fit
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "generator": FlowUNet,
@@ -436,3 +436,25 @@ def test_a_file_that_is_no_safetensors_is_refused_even_with_a_right_sum(folder: 
     (folder / "small.safetensors").write_bytes(b"not tensors at all")
     seal(folder)
     assert "does not fit" in load_refusal(nn.Linear(3, 2))
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    def network() -> nn.Linear:
+        torch.manual_seed(0)
+        return nn.Linear(3, 1)
+
+    def steps(net: nn.Module, checkpoint: Path) -> Any:
+        def loss(generator: torch.Generator) -> torch.Tensor:
+            x = torch.randn(8, 3, generator=generator)
+            return (net(x) - x.sum(1, keepdim=True)).square().mean()
+
+        return fit(net, loss, 300, 1e-2, torch.Generator().manual_seed(1), checkpoint)
+
+    whole, killed, resumed = network(), network(), network()
+    assert [step for step, _ in steps(whole, tmp_path / "whole")] == list(range(300))
+    for step, _ in steps(killed, tmp_path / "cut"):
+        if step == 270:
+            break
+    assert [step for step, _ in steps(resumed, tmp_path / "cut")] == list(range(250, 300))
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert not torch.equal(whole.weight, network().weight)

@@ -32,7 +32,7 @@ def fit(
     average = deepcopy(network)
     first = 0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
         for part, saved in zip((network, average, optimizer), state["parts"], strict=True):
             part.load_state_dict(saved)
         generator.set_state(state["generator"])
@@ -74,8 +74,9 @@ def flow_loss(network: FlowUNet, batch: int) -> Loss:
         x = 2 * render(captions, generator) - 1
         z = torch.randn(x.shape, generator=generator)
         t = torch.rand(batch, generator=generator)
+        captions, x, z, t = _beside(network, captions, x, z, t)
         blend = t[:, None, None, None]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16):
             velocity = network((1 - blend) * x + blend * z, t, captions)
         return F.mse_loss(velocity.float(), z - x)
 
@@ -85,9 +86,8 @@ def flow_loss(network: FlowUNet, batch: int) -> Loss:
 @torch.no_grad()
 def sample_flow(network: FlowUNet, z: Tensor, captions: Tensor, steps: int) -> Tensor:
     """The flow's ODE by Euler steps, from noise z to a picture in about [-1, 1], both (b, 3, 32, 32)."""
-    x = z
-    times = torch.linspace(1, 0, steps + 1)
-    with torch.autocast("cpu", torch.bfloat16):
+    x, captions, times = _beside(network, z, captions, torch.linspace(1, 0, steps + 1))
+    with torch.autocast(x.device.type, torch.bfloat16):
         for now, after in pairwise(times):
             x = x + (after - now) * network(x, now.expand(len(x)), captions).float()
     return x
@@ -98,9 +98,9 @@ def distillation_loss(network: FlowUNet, noise: Tensor, captions: Tensor, pictur
 
     def loss(generator: torch.Generator) -> Tensor:
         index = torch.randint(len(noise), (batch,), generator=generator)
-        z, target = noise[index].float(), pictures[index].float()
-        with torch.autocast("cpu", torch.bfloat16):
-            velocity = network(z, torch.ones(batch), captions[index])
+        z, target, shown = _beside(network, noise[index].float(), pictures[index].float(), captions[index])
+        with torch.autocast(z.device.type, torch.bfloat16):
+            velocity = network(z, torch.ones_like(z[:, 0, 0, 0]), shown)
         error = z - velocity.float() - target
         edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         return error.abs().mean() + 0.5 * edges
@@ -117,6 +117,7 @@ def regression_loss(network: Regressor, batch: int) -> Loss:
         saturation, gain = (0.3 + 1.2 * torch.rand(2, batch, 1, 1, 1, generator=generator)).unbind(0)
         image = grey + saturation * (image - grey)
         image = disturb((0.5 + gain * (image - 0.5)).clamp(0, 1), generator)
+        (image,) = _beside(network, image)
         return F.mse_loss(network(image), aesthetic(image))
 
     return loss
@@ -128,13 +129,13 @@ def contrastive_loss(network: DualEncoder, batch: int) -> Loss:
     def loss(generator: torch.Generator) -> Tensor:
         captions = sample_captions(batch, generator)
         image = disturb(render(captions, generator), generator)
-        texts = torch.cat([captions, change(captions, generator)])
+        image, texts = _beside(network, image, torch.cat([captions, change(captions, generator)]))
         logits = network.embed_image(image) @ network.embed_text(texts).T * network.log_scale.exp()
         key = texts.sort(dim=1).values  # "a and b" says the same as "b and a": not a negative
         same = (key[:batch, None] == key[None]).all(dim=-1)
         same[:, :batch].fill_diagonal_(False)
         logits = logits.masked_fill(same, -1e4)
-        own = torch.arange(batch)
+        own = torch.arange(batch, device=image.device)
         return F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :batch].T, own)
 
     return loss
@@ -153,9 +154,16 @@ def matching_loss(network: CrossMatcher, batch: int) -> Loss:
         swap &= shown[:, 1] != ABSENT
         shown = torch.where(swap[:, None], shown.flip(1), shown)
         fits = (shown.sort(dim=1).values == captions.sort(dim=1).values).all(dim=1)
-        return F.binary_cross_entropy_with_logits(network(image, shown), fits.float())
+        image, shown, fits = _beside(network, image, shown, fits.float())
+        return F.binary_cross_entropy_with_logits(network(image, shown), fits)
 
     return loss
+
+
+def _beside(network: nn.Module, *tensors: Tensor) -> list[Tensor]:
+    """The tensors on the network's device; they are drawn on the processor, so a seed means the same everywhere."""
+    device = next(network.parameters()).device
+    return [tensor.to(device) for tensor in tensors]
 
 
 def change(captions: Tensor, generator: torch.Generator) -> Tensor:
