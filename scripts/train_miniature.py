@@ -1,7 +1,7 @@
 """Rebuild the miniature's weights from a seed: ``python scripts/train_miniature.py --help``.
 
-Flow, noise-image pairs, distillation to one step, then the three reward networks, each trained apart; on a GPU where there
-is one. A stage that ended is not done again; a killed one goes on from its last checkpoint in --work.
+Flow, noise-image pairs, distillation to one step, then the three reward networks, each trained apart; on a GPU where
+there is one. A stage that ended is not done again; a killed one goes on from its last checkpoint in --work.
 """
 
 import argparse
