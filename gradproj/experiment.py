@@ -55,10 +55,7 @@ class Experiment:
                 chunk = images[start : start + batch]
                 try:
                     failed += self._complete_batch(run, chunk)
-                except (
-                    RuntimeError,
-                    ValueError,
-                ) as error:  # out of memory, a kernel that failed, a latent that is not finite
+                except (RuntimeError, ValueError) as error:  # out of memory, a failed kernel, a latent not finite
                     for image in chunk:
                         run.fail(*image, f"{type(error).__name__}: {error}")
                     failed += len(chunk)
