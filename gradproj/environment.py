@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("gradproj", "torch", "numpy", "pillow", "hydra-core", "omegaconf", "safetensors")
+PACKAGES = ("gradproj", "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "huggingface_hub")
+PACKAGES += ("numpy", "pillow", "hydra-core", "omegaconf", "safetensors")
 
 
 def describe(device: Any) -> dict[str, Any]:

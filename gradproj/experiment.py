@@ -1,7 +1,7 @@
 """One run: every missing image optimised, scored and recorded, batch after batch. Knows nothing of Hydra."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,11 @@ class Experiment:
     score_every: int
     max_skips: int
 
-    def check(self) -> None:
-        """Let every part meet its input once: a bad prompt or a block that does not fit surfaces before the work."""
+    def check(self, batch: int = 1) -> None:
+        """Let every part meet its input once: a bad prompt or a block that does not fit surfaces before the work.
+
+        On a GPU also one iteration of a whole batch, thrown away: what does not fit in its memory surfaces too.
+        """
         one = torch.randn(1, *self.model.latent_shape, generator=generator("check", 0, 0))
         try:
             if not self.method.clip > 0:
@@ -43,9 +46,34 @@ class Experiment:
             self.method.optimizer([one])
             self.method.retract(self.method.direction(one, one, [generator("check", 0, 0)]))
             for part in (self.model, *(self.rewards[name] for name in self.target)):
-                part.encode(self.prompts)
+                for start in range(0, len(self.prompts), 256):  # the conditions of many prompts at once are gigabytes
+                    part.encode(self.prompts[start : start + 256])
+            if self.model.device.type == "cuda":
+                self._rehearse(batch)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"one iteration of batch={batch} does not fit in the GPU's memory ({error}); type batch=1, then "
+                "model.decoder_checkpointing=blocks, then model.checkpointing=blocks (docs/models.md has the sizes)"
+            ) from error
         except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
             raise UserError(f"a setting or a prompt does not fit: {error}") from error
+
+    def _rehearse(self, batch: int) -> None:
+        images = [(0, seed) for seed in range(batch)]
+        for _ in self._steps(images, [self.prompts[0]] * batch, steps=1):
+            pass
+
+    def _steps(self, images: Sequence[Key], texts: Sequence[str], steps: int) -> Iterator[Step]:
+        return optimize(
+            self.model,
+            weighted(self.rewards, self.target),
+            self.method,
+            self.model.encode(texts),
+            {name: self.rewards[name].encode(texts) for name in self.target},
+            initial_latent(self.model.latent_shape, images).to(self.model.device),
+            steps,
+            [generator("method", *image) for image in images],
+        )
 
     def complete(self, run: Run, images: Sequence[Key], batch: int) -> int:
         """Optimise and record ``images``, ``batch`` at a time; returns how many failed (each leaves its reason)."""
@@ -64,23 +92,13 @@ class Experiment:
 
     def _complete_batch(self, run: Run, images: Sequence[Key]) -> int:
         texts = [self.prompts[prompt] for prompt, _ in images]
-        latent = initial_latent(self.model.latent_shape, images).to(self.model.device)
         tracks = [_Track() for _ in images]
-        steps = optimize(
-            self.model,
-            weighted(self.rewards, self.target),
-            self.method,
-            self.model.encode(texts),
-            {name: self.rewards[name].encode(texts) for name in self.target},
-            latent,
-            self.steps,
-            [generator("method", *image) for image in images],
-        )
+        steps = self._steps(images, texts, self.steps)
         label = f"  {texts[0]}" + (f" and {len(texts) - 1} more" if len(texts) > 1 else "")
         with tqdm(steps, total=self.steps + 1, desc=label[:60], disable=None, position=1, leave=False) as bar:
             for step in bar:
                 bar.set_postfix(reward=f"{step.reward.mean().item():.4f}", refresh=False)
-                self._follow(step, latent, texts, tracks)
+                self._follow(step, texts, tracks)
         self._score_best(texts, tracks)
         failed = 0
         for image, track in zip(images, tracks, strict=True):
@@ -92,14 +110,18 @@ class Experiment:
                 )
                 failed += 1
             else:
-                run.write(
-                    *image, track.rows, {"-start": track.start, "": track.best if self.keep == "best" else track.last}
-                )
+                kept = track.best if self.keep == "best" else track.last
+                start, end = to_pictures(torch.stack([track.start, kept]))
+                run.write(*image, track.rows, {"-start": start, "": end})
         return failed
 
-    def _follow(self, step: Step, start: Tensor, texts: Sequence[str], tracks: Sequence["_Track"]) -> None:
+    def _follow(self, step: Step, texts: Sequence[str], tracks: Sequence["_Track"]) -> None:
         """Add one row per sample; score the pictures at every ``score_every``-th step and at the last."""
-        flat, first = step.latent.detach().flatten(1), start.flatten(1)
+        flat = step.latent.detach().flatten(1)
+        if step.index == 0:
+            for one, track in zip(flat, tracks, strict=True):
+                track.latent = one.clone()
+        first = torch.stack([track.latent for track in tracks])
         columns = {
             "reward": step.reward,
             "gradient_norm": step.gradient_norm,
@@ -109,18 +131,17 @@ class Experiment:
         }
         values = torch.stack([column.double() for column in columns.values()], dim=1).tolist()
         scored = step.index % self.score_every == 0 or step.index == self.steps
-        improved = [row[0] > track.best_reward for row, track in zip(values, tracks, strict=True)]
-        pictures = to_pictures(step.image) if scored or any(improved) else [None] * len(tracks)
-        scores = self._score(pictures, texts) if scored else [{}] * len(tracks)
-        for row, score, picture, track in zip(values, scores, pictures, tracks, strict=True):
+        scores = self._score(to_pictures(step.image), texts) if scored else [{}] * len(tracks)
+        for row, score, image, track in zip(values, scores, step.image, tracks, strict=True):
             named = dict(zip(columns, row, strict=True))
-            track.add({"step": float(step.index), "seconds": step.seconds / len(tracks), **named, **score}, picture)
+            track.add({"step": float(step.index), "seconds": step.seconds / len(tracks), **named, **score}, image)
 
     def _score_best(self, texts: Sequence[str], tracks: Sequence["_Track"]) -> None:
         """The best step's official scores, for the samples whose best step was not scored on the way."""
         behind = [i for i, track in enumerate(tracks) if not self.rewards.keys() <= track.rows[track.best_step].keys()]
         if behind:
-            scores = self._score([tracks[i].best for i in behind], [texts[i] for i in behind])
+            pictures = to_pictures(torch.stack([tracks[i].best for i in behind]))
+            scores = self._score(pictures, [texts[i] for i in behind])
             for i, score in zip(behind, scores, strict=True):
                 tracks[i].rows[tracks[i].best_step].update(score)
 
@@ -131,25 +152,28 @@ class Experiment:
 
 @dataclass
 class _Track:
-    """What is kept of one image on the way: its rows, its first, best (by climbed reward) and last picture."""
+    """What is kept of one image on the way: its rows, its first latent and its first, best (by climbed reward) and
+    last picture (3, h, w) on the device."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     best_reward: float = -math.inf
     best_step: int = 0
+    latent: Any = None
     start: Any = None
     best: Any = None
     last: Any = None
     stall: int = 0
     longest_stall: int = 0
 
-    def add(self, row: dict[str, float], picture: Picture | None) -> None:
+    def add(self, row: dict[str, float], image: Tensor) -> None:
         self.rows.append(row)
         self.stall = self.stall + 1 if row["skipped"] else 0
         self.longest_stall = max(self.longest_stall, self.stall)
-        if row["reward"] > self.best_reward or self.start is None:
-            self.best_reward, self.best_step, self.best = row["reward"], int(row["step"]), picture
-        if picture is not None:
-            self.start, self.last = self.start or picture, picture
+        if self.start is None:
+            self.start = self.best = image
+        if row["reward"] > self.best_reward:
+            self.best_reward, self.best_step, self.best = row["reward"], int(row["step"]), image
+        self.last = image
 
 
 def weighted(rewards: Mapping[str, Reward], target: Mapping[str, float]):

@@ -1,17 +1,31 @@
 """What the person typed: values checked, prompts read. No torch: bad input answers at once."""
 
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import UserError
 
 KEYS = {"model", "method", "reward", "rewards", "prompts", "seeds", "steps", "batch", "shard", "shards", "keep"}
-KEYS |= {"protocol", "score_every", "max_skips", "results", "untuned_lr", "block", "tuned"}
+KEYS |= {"held_out", "protocol", "score_every", "max_skips", "results", "untuned_lr", "block", "tuned"}
 AT_LEAST = {"steps": 1, "seeds": 1, "batch": 1, "shards": 1, "shard": 0, "score_every": 1, "max_skips": 1}
+
+
+def choose_rewards(arguments: Sequence[str], folder: Path) -> list[str]:
+    """``arguments`` with ``rewards=SET``, the set in ``folder`` that has the target, unless they say what is scored."""
+    given = {key.lstrip("+~"): value for key, _, value in (one.partition("=") for one in arguments)}
+    names = set(re.findall(r"[A-Za-z]\w*", given.get("reward", "")))
+    if names and "rewards" not in given:
+        for file in sorted(folder.glob("*.yaml")):
+            if names <= set(yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])):
+                return [*arguments, f"rewards={file.stem}"]
+    return list(arguments)
 
 
 def check(config: DictConfig) -> dict[str, Any]:
@@ -23,7 +37,7 @@ def check(config: DictConfig) -> dict[str, Any]:
     unknown = plain.keys() - KEYS
     if unknown:
         raise UserError(f"unknown key {', '.join(sorted(unknown))}: expected {', '.join(sorted(KEYS))}")
-    for key in (*AT_LEAST, "keep", "reward", "rewards", "prompts", "results"):
+    for key in (*AT_LEAST, "keep", "held_out", "reward", "rewards", "prompts", "results"):
         if key not in plain:
             raise UserError(f"{key} is missing: leave it at its default or give it a value (gradproj-run --help)")
     for key, least in AT_LEAST.items():
@@ -34,6 +48,8 @@ def check(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"shard must be below shards={plain['shards']} (shards count from 0), got {plain['shard']}")
     if plain["keep"] not in ("last", "best"):
         raise UserError(f"keep must be last or best, got {plain['keep']!r}: type keep=last")
+    if plain["held_out"] not in ("during", "after"):
+        raise UserError(f"held_out must be during or after, got {plain['held_out']!r}: type held_out=during")
     if not isinstance(plain["results"], str):
         raise UserError(f"results must be a folder, got {plain['results']!r}: type results=results")
     _check_target(plain)

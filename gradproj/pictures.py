@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
-from gradproj.records import place
+from gradproj.files import place
 
 
 def before_after(images: Path, most: int = 16) -> Path | None:

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import lzma
-import os
 import shlex
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import yaml
 
 from gradproj.errors import UserError
+from gradproj.files import place
 
 COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped")  # then a column per score
 PACKED = "records.tar.xz"
@@ -202,17 +202,3 @@ class Run:
 
 def _cell(value: float | int | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def place(path: Path, content: bytes) -> None:
-    """Write beside the place, flush to disk, rename into it; on failure (a full disk) leave nothing behind."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

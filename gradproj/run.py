@@ -6,6 +6,7 @@ Torch and everything that needs it is imported once there is work, so that ``--h
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj import inputs
@@ -25,6 +26,9 @@ from gradproj.records import Run
 PACKAGE = Path(__file__).parent
 LOOP = ("steps", "keep", "score_every", "max_skips")
 SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
+# Where a part comes from and how it fits in memory: no part of the science, which names the weights themselves.
+ELSEWHERE = {"repo", "revision", "vae_repo", "vae_revision", "cache", "text_encoder_device"}
+ELSEWHERE |= {"checkpointing", "decoder_checkpointing"}
 _failed: list[str] = []  # runs of this process with failed images: the exit code of a multirun
 
 
@@ -37,6 +41,7 @@ def data_folder(name: str) -> Path:
 def main() -> None:
     """The console script. Exit code 0: all recorded, 1: some images failed, 2: a message says what to change."""
     application = hydra.main(version_base="1.3", config_path=str(data_folder("configs")), config_name="config")(_run)
+    sys.argv[1:] = inputs.choose_rewards(sys.argv[1:], data_folder("configs") / "rewards")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print over many lines, and leaves it to us
     try:
         application()
@@ -71,33 +76,61 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
 
     from gradproj.experiment import Experiment
 
-    parts = {key: _instantiate(config[key]) for key in ("model", "method", "rewards")}
+    now = list(target) if plain["held_out"] == "after" else list(plain["rewards"])
+    plain["rewards"] = {name: plain["rewards"][name] for name in now}
+    parts = {key: _instantiate(config[key]) for key in ("model", "method")}
+    parts["rewards"] = {name: _instantiate(config["rewards"][name]) for name in now}
     for name in target:
         if not callable(parts["rewards"][name]):
             raise UserError(
                 f"reward={name} has no differentiable form: it can be scored, not climbed; climb another one"
             )
     experiment = Experiment(**parts, target=target, prompts=prompts, **{key: plain[key] for key in LOOP})
-    experiment.check()
+    experiment.check(plain["batch"])
 
     weights = {"model": dict(parts["model"].weights)} | {
         name: dict(one.weights) for name, one in parts["rewards"].items()
     }
     names = {"model": model, "method": method, "reward": "+".join(target)}
-    science = {"names": names} | {key: plain[key] for key in SCIENCE} | {"prompts": prompts, "weights": weights}
-    run = Run.create(Path(plain["results"]), science, describe(parts["model"].device))
+    science = {"names": names} | {key: _science(plain[key]) for key in SCIENCE}
+    science |= {"prompts": prompts, "weights": weights}
+    environment = describe(parts["model"].device) | {"weights": weights, "model": plain["model"]}
+    run = Run.create(Path(plain["results"]), science, environment)
     images = [(prompt, seed) for prompt in range(len(prompts)) for seed in range(plain["seeds"])]
     mine = images[plain["shard"] :: plain["shards"]]
     done = run.done()
     missing = [image for image in mine if run.name(*image) not in done]
     print(f"{run.folder}: {len(mine) - len(missing)} of {len(mine)} images recorded, {len(missing)} to do", flush=True)
     try:
-        _conclude(run, experiment.complete(run, missing, plain["batch"]))
+        failed = experiment.complete(run, missing, plain["batch"])
+        parts.clear()
+        del experiment  # the held-out rewards get the memory that the generator had
+        _score_after(run, config, [name for name in config["rewards"] if name not in now])
+        _conclude(run, failed)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise UserError(f"no space left for {run.folder}: make room, then give the same command again") from error
     return run.folder
+
+
+def _score_after(run: Run, config: DictConfig, names: list[str]) -> None:
+    """The rewards of ``held_out=after``, one after another, from the saved pictures of what is recorded by now."""
+    from gradproj.rescore import rescore
+
+    for name in names:
+        settings = _science(OmegaConf.to_container(config["rewards"][name], resolve=True))
+        rescore(run, name, _instantiate(config["rewards"][name]), settings)
+
+
+def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """The reward of ``configs/rewards/<name>.yaml`` and its settings, as a run that scores it would have them."""
+    try:
+        with hydra.initialize_config_dir(str(data_folder("configs")), version_base="1.3"):
+            node = hydra.compose("config", [f"rewards=[{name}]", *overrides])["rewards"][name]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(" ".join(str(error).split("Config search path")[0].split())) from error
+    return _instantiate(node), _science(OmegaConf.to_container(node, resolve=True))
 
 
 def _conclude(run: Run, failed: int) -> None:
@@ -110,6 +143,13 @@ def _conclude(run: Run, failed: int) -> None:
         print(report.summary(run.folder))
         print(f"records:      {run.images}")
         print(f"before/after: {before_after(run.images) or 'no PNGs here'}")
+
+
+def _science(value: Any) -> Any:
+    """``value`` without the keys of ELSEWHERE, at any depth."""
+    if isinstance(value, dict):
+        return {key: _science(one) for key, one in value.items() if key not in ELSEWHERE}
+    return value
 
 
 def _instantiate(node: DictConfig) -> Any:

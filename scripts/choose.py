@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradproj.records import place
+from gradproj.files import place
 from gradproj.report import render
 from gradproj.report.equal_target import at, crossing
 from gradproj.report.load import Curves, load

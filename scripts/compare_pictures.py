@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gradproj.pictures import sheet
-from gradproj.records import place
+from gradproj.files import place
 
 
 def main() -> None:

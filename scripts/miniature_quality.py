@@ -17,7 +17,7 @@ from gradproj.miniature.measures import aesthetic
 from gradproj.miniature.render import render, sample_captions
 from gradproj.miniature.training import change
 from gradproj.models.shapes import Shapes
-from gradproj.records import place
+from gradproj.files import place
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
 from gradproj.rewards.shapes_heldout import ShapesHeldout
 from gradproj.rewards.shapes_matcher import ShapesMatcher

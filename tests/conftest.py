@@ -1,6 +1,6 @@
 """What several test modules share: composed configs, a generator per sample."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,14 @@ Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture
-def compose() -> Iterator[Compose]:
+def compose() -> Compose:
     """``compose("method=ours", ...)``: what gradproj-run would be given by these overrides."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        yield lambda *overrides: hydra_compose("config", list(overrides))
+
+    def one(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return hydra_compose("config", list(overrides))
+
+    return one
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gradproj"
 FLOORS = [
-    {"errors", "types", "spectrum"},
-    {"miniature"},
+    {"errors", "types", "spectrum", "files"},
+    {"miniature", "pretrained"},
     {"noise", "models", "rewards", "methods"},
     {"optimize", "records", "environment"},
-    {"pictures"},
-    {"experiment", "report", "inputs"},
+    {"pictures", "scores"},
+    {"experiment", "report", "inputs", "rescore"},
     {"run"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -20,7 +20,8 @@ import yaml
 from PIL import Image as Pillow
 
 from gradproj.errors import UserError
-from gradproj.records import COLUMNS, PACKED, Run, fingerprint, place
+from gradproj.files import place
+from gradproj.records import COLUMNS, PACKED, Run, fingerprint
 
 SCORES = ("aesthetic", "matcher")
 STEPS = 4

@@ -7,7 +7,7 @@
 from pathlib import Path
 
 from gradproj.errors import UserError
-from gradproj.records import place
+from gradproj.files import place
 from gradproj.report import equal_target, plots, tables
 from gradproj.report.compare import compare
 from gradproj.report.load import load, summary

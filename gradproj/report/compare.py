@@ -130,9 +130,16 @@ def _problems(comparison: Comparison) -> Iterator[str]:
 
 def _other_weights(one: Curves, other: Curves, scores: Sequence[str]) -> Iterator[str]:
     for name in ["model", *scores]:
-        first, second = ((c.run.config["weights"].get(name), c.run.config["rewards"].get(name)) for c in (one, other))
-        if first != second:
+        if _checkpoint(one, name) != _checkpoint(other, name):
             yield f"{name} is another checkpoint or has other settings (see weights and rewards in their config.yaml)"
+
+
+def _checkpoint(curves: Curves, name: str) -> Any:
+    config = curves.run.config
+    return curves.rescored.get(name) or {
+        "weights": config["weights"].get(name),
+        "settings": config["rewards"].get(name),
+    }
 
 
 def _other_start(one: Curves, other: Curves, scores: Sequence[str]) -> Iterator[str]:

@@ -35,7 +35,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 
     ``S_ours_minus`` with its ``_low`` and ``_high`` is the paired mean difference of ours to this method at that level.
     """
-    target, *held_out = comparison.scores
+    target, *held_out = at_every_step(comparison)
     bootstrap = Bootstrap(comparison.prompts)
     means = {label: curves.scores[target].mean(0) for label, curves in comparison.methods.items()}
     start = next(iter(means.values()))[0]
@@ -72,6 +72,12 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
     return lines
 
 
+def at_every_step(comparison: Comparison) -> list[str]:
+    """The scores that the records hold for every scored step: without those given to the saved pictures afterwards."""
+    every = comparison.methods.values()
+    return [score for score in comparison.scores if not any(score in curves.rescored for curves in every)]
+
+
 def crossing(curve: Array, level: float) -> float:
     """Where ``curve`` (points,), straight between its points, first reaches ``level``; 1.5 is midway from 1 to 2."""
     after = int(np.argmax(curve >= level))
@@ -89,7 +95,7 @@ def at(values: Array, place: float) -> Array:
 
 
 def _section(comparison: Comparison, lines: Sequence[dict[str, Any]]) -> render.Section:
-    target, *held_out = comparison.scores
+    target, *held_out = at_every_step(comparison)
     digits = {score: render.digits([line[score] for line in lines]) for score in held_out}
     levels = render.digits([line["level"] for line in lines])
     body = []

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradproj import scores as scores_given_later
 from gradproj.errors import UserError
 from gradproj.records import COLUMNS, Run
 
@@ -30,7 +31,8 @@ class Curves:
     steps: NDArray[np.int64]  # (steps,)
     exact: NDArray[np.bool_]  # (steps,): no unscored earlier step would have been kept instead
     seconds: Array  # (images, steps), per image, cumulative
-    scores: dict[str, Array]  # score -> (images, steps), official units; the target first
+    scores: dict[str, Array]  # score -> (images, steps), official units; the target first; NaN: not scored there
+    rescored: dict[str, Any]  # score -> checkpoint, of those given afterwards: only at the first and the last step
 
 
 def load(results: Path) -> tuple[list[Curves], list[str]]:
@@ -83,9 +85,26 @@ def curves(run: Run, records: Mapping[str, bytes]) -> Curves:
             f"{run.folder}: the best step of an image has no scores; delete the run and give: {run.command}"
         )
     scores = {name: np.take_along_axis(column[name], kept[:, steps], 1) for name in run.config["rewards"]}
-    return Curves(
-        run, list(records), steps, exact[steps], column["seconds"][:, steps], _target_first(run.config, scores)
-    )
+    later = _given_later(run, list(records), len(steps))
+    scores = _target_first(run.config, scores) | {name: values for name, (_, values) in later.items()}
+    checkpoints = {name: checkpoint for name, (checkpoint, _) in later.items()}
+    return Curves(run, list(records), steps, exact[steps], column["seconds"][:, steps], scores, checkpoints)
+
+
+def _given_later(run: Run, names: list[str], steps: int) -> dict[str, tuple[Any, Array]]:
+    """Reward -> (checkpoint, (images, steps)) of the files in the run's scores folder."""
+    found: dict[str, tuple[Any, Array]] = {}
+    for reward, given in scores_given_later.read(run).items():
+        missing = [name for name in names if name not in given.values]
+        if missing:
+            raise UserError(
+                f"{run.folder}/scores/{reward}.csv lacks {len(missing)} of {len(names)} images ({missing[0]}); "
+                f"finish it: python scripts/rescore.py {run.folder} {reward}"
+            )
+        values = np.full((len(names), steps), np.nan)
+        values[:, [0, -1]] = [given.values[name] for name in names]
+        found[reward] = given.checkpoint, values
+    return found
 
 
 def _parse(run: Run, contents: list[bytes]) -> Array:

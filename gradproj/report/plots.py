@@ -90,10 +90,14 @@ def _looks(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def _draw(panel: Axes, curves: Curves, target: str, score: str, label: str, colour: str, marker: str) -> None:
-    """One method's curve of means, small markers at the scored steps, large ones at step 60 and the last."""
+    """One method's curve of means, small markers at the scored steps, large ones at step 60 and the last.
+
+    A score given afterwards has two points, the start and the end.
+    """
     x, y = curves.scores[target].mean(0), curves.scores[score].mean(0)
+    scored = np.isfinite(y)
     width, order = (3.2, 3) if label == BASELINE else (1.4, 4)  # ours wide, but never hiding another
-    panel.plot(x, y, color=colour, lw=width, marker=marker, ms=3, label=label, zorder=order)
+    panel.plot(x[scored], y[scored], color=colour, lw=width, marker=marker, ms=3, label=label, zorder=order)
     large = np.unique([*np.flatnonzero(curves.steps == EARLY).tolist(), len(x) - 1])
     panel.plot(x[large], y[large], color=colour, ls="", marker=marker, ms=8, mec="white", mew=0.8, zorder=order + 0.5)
 

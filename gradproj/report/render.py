@@ -24,9 +24,14 @@ class Section:
 
 
 def digits(values: Sequence[float]) -> int:
-    """Decimals that give the largest of ``values`` four significant digits; at most 6."""
-    largest = max(abs(value) for value in values)
+    """Decimals that give the largest of ``values`` (NaN aside) four significant digits; at most 6."""
+    largest = max((abs(value) for value in values if not math.isnan(value)), default=0)
     return min(6, max(0, 3 - math.floor(math.log10(largest)))) if largest > 0 else 3
+
+
+def number(value: float, digits: int) -> str:
+    """``digits`` decimals, or nothing where there is no such number."""
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def interval(low: float | None, high: float | None, form: str) -> str:

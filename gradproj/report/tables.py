@@ -86,7 +86,7 @@ def _section(comparison: Comparison, lines: Sequence[dict[str, Any]]) -> render.
         seconds = "" if np.isnan(line["seconds_per_image"]) else f"{line['seconds_per_image']:.4g}"
         cells = [
             render.Cell(
-                f"{line[score]:.{digits[score]}f}",
+                render.number(line[score], digits[score]),
                 render.interval(line.get(f"{score}_gain_low"), line.get(f"{score}_gain_high"), f"+.{digits[score]}f"),
                 line in last and bool(line[score] == best[score]),
             )
