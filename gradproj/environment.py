@@ -25,6 +25,7 @@ def describe(device: Any) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "driver": _driver() if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
@@ -42,6 +43,14 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _driver() -> str | None:
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, check=True, capture_output=True, text=True).stdout.splitlines()[0].strip()
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return None
 
 
 def _version(package: str) -> str | None:

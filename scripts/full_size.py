@@ -1,0 +1,46 @@
+"""What each published model costs at its real size, without its weights: full_size.py [--device meta|cpu|cuda].
+
+meta (the default, anywhere, 10 minutes): counts parameters, FLOPs and bytes through our own model classes.
+cuda: runs every model with random weights under each policy: seconds per iteration, peak memory.
+cpu: runs one iteration of SD-Turbo in float32; needs 14 GB of memory and some minutes.
+Each writes results/full_size/<table, cuda or cpu>.{md,csv}.
+"""
+
+import argparse
+from itertools import product
+from pathlib import Path
+
+import torch
+from full_size import report
+from full_size.build import sizes
+from full_size.table import counted, measured, measured_table
+
+from gradproj.files import place
+from gradproj.pretrained.recompute import POLICIES
+from gradproj.report import render
+
+RESULTS = Path(__file__).parents[1] / "results" / "full_size"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("meta", "cpu", "cuda"), default="meta")
+    device = torch.device(parser.parse_args().device)
+    rows = []
+    for size in sizes():
+        if device.type == "meta":
+            rows += [counted(size, *policies) for policies in product(POLICIES, POLICIES)]
+        elif device.type == "cuda":
+            rows += [measured(size, device, policy, rounds=10, warm=3) for policy in POLICIES]
+        elif size.name == "sd_turbo":
+            rows += [measured(size, device, "none", rounds=1, warm=0, dtype="float32")]
+    name = "table" if device.type == "meta" else device.type
+    text = report.counts(sizes(), rows) if device.type == "meta" else measured_table(rows)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    place(RESULTS / f"{name}.csv", render.csv(rows).encode())
+    place(RESULTS / f"{name}.md", report.page(name, device, text).encode())
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

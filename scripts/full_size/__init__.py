@@ -1,0 +1,1 @@
+"""The published models at their real sizes, without their weights."""

@@ -1,0 +1,131 @@
+"""Our model classes on networks built from configurations, with random weights: no published file is needed."""
+
+import inspect
+import json
+import pkgutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import diffusers
+import torch
+import yaml
+from torch import Tensor, nn
+
+from gradproj.pretrained.source import Source
+
+SIZES = Path(__file__).parent / "sizes"
+CONFIGS = Path(__file__).parents[2] / "configs" / "model"
+
+
+@dataclass(frozen=True)
+class Size:
+    """One file of sizes/: configurations as published, and where they were read (``sources``).
+
+    ``model`` names the YAML whose values our class gets, ``settings`` what differs from it; ``condition`` has the
+    shape, without b, of each tensor that ``encode`` answers; ``published`` the parameter counts in print.
+    """
+
+    name: str
+    sources: Sequence[str]
+    model: str
+    settings: Mapping[str, Any]
+    pipeline: str
+    generator: str
+    published: Mapping[str, tuple[float, str]]
+    condition: Mapping[str, Sequence[int]]
+    parts: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> "Size":
+        return cls(path.stem, **json.loads(path.read_text(encoding="utf-8")))
+
+
+def sizes() -> list[Size]:
+    return [Size.read(path) for path in sorted(SIZES.glob("*.json"))]
+
+
+@dataclass(frozen=True)
+class RandomSource(Source):
+    """The same pipeline object, from ``parts``' configurations, with random weights; reads no file.
+
+    ``whole`` gets the number of parameters of each network before its encoder half is dropped.
+    """
+
+    parts: Mapping[str, Mapping[str, Any]]
+    whole: dict[str, int]
+
+    def load(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device, **ready: nn.Module) -> Any:
+        made = {part: self._make(part, dtype, device) for part in parts if part not in ready} | ready
+        known = inspect.signature(self.kind.__init__).parameters
+        absent = {name: None for name, one in known.items() if one.default is one.empty and name != "self"}
+        flags = {name: False for name in ("requires_safety_checker",) if name in known}
+        return self.kind(**absent | flags | made)
+
+    def config(self, part: str) -> dict[str, Any]:
+        return dict(self.parts[part])
+
+    def _make(self, part: str, dtype: torch.dtype, device: torch.device) -> Any:
+        config = dict(self.parts[part])
+        kind = getattr(diffusers, config["_class_name"])
+        if part == "scheduler":
+            return kind.from_config(config)
+        with device, _default(dtype):
+            network = kind.from_config(config)
+        self.whole[part] = parameters(network)
+        if part == "vae":
+            for half in ("encoder", "quant_conv"):
+                setattr(network, half, None)
+        return network.eval().requires_grad_(False)
+
+
+def model(size: Size, device: torch.device, **changes: Any) -> Any:
+    """Our class with its YAML's values, ``size``'s settings and ``changes``, on ``device`` (meta: shapes alone)."""
+    values = yaml.safe_load((CONFIGS / f"{size.model}.yaml").read_text(encoding="utf-8"))["model"]
+    kind = pkgutil.resolve_name(values.pop("_target_"))
+
+    def source(
+        repo: str, revision: str, variant: str | None, pipeline: type[Any], parts: Sequence[str]
+    ) -> RandomSource:
+        return RandomSource(Path(repo), {}, variant, pipeline, size.parts, {})
+
+    return on(device, kind, **values | {"cache": "unused"} | dict(size.settings) | changes, source=source)
+
+
+def on(device: torch.device, kind: type[Any], **values: Any) -> Any:
+    """A model or reward on another device than the default one."""
+    with patch.object(sys.modules[kind.__module__], "default_device", lambda: device):
+        return kind(**values)
+
+
+def condition(size: Size, made: Any, batch: int = 1) -> dict[str, Tensor]:
+    """Random numbers, and a mask that hides nothing, where the prompts' embeddings would be."""
+    return {
+        name: torch.ones(batch, *shape, dtype=torch.long, device=made.device)
+        if name.endswith("mask")
+        else torch.randn(batch, *shape, dtype=made.dtype, device=made.device)
+        for name, shape in size.condition.items()
+    }
+
+
+def networks(size: Size, made: Any) -> tuple[nn.Module, nn.Module]:
+    """Generator and decoder of a model."""
+    return getattr(made.pipeline, size.generator), made.pipeline.vae
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(one.numel() for one in network.parameters())
+
+
+@contextmanager
+def _default(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

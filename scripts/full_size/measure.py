@@ -1,0 +1,81 @@
+"""Real iterations with random weights: seconds, memory, and whether every number is finite."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from gradproj.methods import ours
+from gradproj.noise import generator, initial_latent
+from gradproj.optimize import Step, optimize
+from gradproj.spectrum import project
+
+IMAGE = (0, 0)  # prompt id, seed: the noise does not matter here, but is that of a run
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Medians in seconds; ``forward`` ends with the reward, ``projection`` is that of gradient and latent together.
+
+    ``peak``: on a GPU what tensors took at most, on the processor what the whole process did.
+    """
+
+    iteration: float
+    forward: float
+    projection: float
+    peak: int
+    finite: bool
+
+
+def measure(model: Any, reward: Any, condition: Any, rounds: int, warm: int) -> Measure:
+    """``rounds`` iterations of the real loop with method ours, each from the same noise, after ``warm`` others."""
+    cuda = model.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(model.device)
+    seen = [_iteration(model, reward, condition) for _ in range(warm + rounds)][warm:]
+    peak = (
+        torch.cuda.max_memory_allocated(model.device)
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    noise = initial_latent(model.latent_shape, [IMAGE]).to(model.device)
+    return Measure(
+        iteration=statistics.median(seconds for seconds, _ in seen),
+        forward=statistics.median(step.seconds for _, step in seen),
+        projection=2 * median_time(lambda: project(noise), model.device),
+        peak=peak,
+        finite=all(_finite(step) for _, step in seen),
+    )
+
+
+def _iteration(model: Any, reward: Any, condition: Any) -> tuple[float, Step]:
+    """Forward, reward, backward, projections, update: the loop hands a step over when all of it is done."""
+    optimizer = partial(torch.optim.Adam, lr=0.02)
+    method = ours.method(optimizer, clip=0.03, block=16, project_gradient=True, project_latent=True)
+    noise, rng = initial_latent(model.latent_shape, [IMAGE]), [generator("method", *IMAGE)]
+    steps = optimize(model, reward, method, condition, None, noise, 1, rng)
+    start = time.perf_counter()
+    step = next(steps)
+    return time.perf_counter() - start, step
+
+
+def _finite(step: Step) -> bool:
+    moved = not bool(step.skipped.any())
+    return moved and all(bool(one.isfinite().all()) for one in (step.image, step.reward, step.gradient_norm))
+
+
+def median_time(work: Callable[[], object], device: torch.device) -> float:
+    """Median of 20 calls, in seconds, after one that does not count."""
+    times = []
+    for _ in range(21):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])

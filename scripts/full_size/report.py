@@ -1,0 +1,85 @@
+"""The pages under results/full_size: where and when, what was done, the tables."""
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from gradproj.environment import describe
+
+from .build import Size
+from .table import Row, networks_table, policies_table, published_table
+
+TITLES = {
+    "table": "Full size, counted",
+    "cpu": "Full size, one iteration on the processor",
+    "cuda": "Full size, on a GPU",
+}
+WHAT = {
+    "table": """\
+Counted on PyTorch's meta device (shapes and types, no numbers, no weights) through the model classes' own `generate`:
+one picture forwards, and the gradient of the picture with respect to the latent alone; batch 1; dtype, resolution and
+text length of `configs/model/`. Reward, text encoders and the method's projections are not in it. **No figure here was
+measured on a GPU**: none was at hand. `python scripts/full_size.py --device cuda` measures where there is one.
+""",
+    "cpu": """\
+`scripts/full_size.py --device cpu`: SD-Turbo at its real size in float32 with random weights, 512 px, through
+`gradproj.optimize.optimize` with method ours and the miniature's aesthetic reward: one iteration, that is forward,
+reward, backward, both projections, update. *Forward* ends with the reward; *projection* is that of the gradient and the
+latent together, timed alone; *peak* is what the whole process had in memory at most, Python and libraries included.
+A load above the number of cores means that other work ran beside it: the seconds are then upper bounds.
+""",
+    "cuda": """\
+`scripts/full_size.py --device cuda`: random weights, batch 1, through `gradproj.optimize.optimize` with method ours and
+the miniature's aesthetic reward; medians of 10 iterations after 3. *Forward* ends with the reward; *projection* is that
+of the gradient and the latent together, timed alone; *peak* is what tensors took at most
+(`torch.cuda.max_memory_allocated`).
+""",
+}
+READING = """\
+*Keeps*: bytes that the forward pass leaves for the backward pass, each storage once, weights not counted. *At most*:
+most bytes alive at any moment of the two passes, what is computed again and short-lived results included. *GPU memory,
+at least*: the weights of generator and decoder, and that; on a card come the CUDA context, the kernels' workspaces, the
+allocator's gaps, the reward, and the text encoders until the prompts are encoded. A multiply-add is two FLOPs; only
+matrix products, convolutions and attention are counted.
+
+The meta device takes other kernels than a GPU: attention that keeps its matrix in float32, and an RMS norm that keeps
+two float32 copies of its input. They are replaced by what PyTorch takes on an NVIDIA GPU: flash attention, or where
+there is a mask or a head wider than 256 memory-efficient attention, and the fused RMS norm. These keep their inputs, a
+number or two a row and, in attention, the result. Where a torch has no fused RMS norm yet, FLUX keeps 0.83 GiB more.
+
+`blocks` costs one more forward pass. `full` costs two, because the blocks inside are computed again twice; over
+`blocks` it saves what `blocks` keeps of the generator (0.06 to 0.43 GiB), and of the decoder nothing at the peak, which
+is inside one of the decoder's blocks.
+"""
+
+
+def counts(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
+    sources = [f"- **{size.name}**\n" + "\n".join(f"  - {one}" for one in size.sources) for size in sizes]
+    return "\n".join(
+        [
+            "## One iteration, nothing computed again (forward + backward)\n",
+            networks_table(rows),
+            "## Memory and work under each policy\n",
+            policies_table(rows),
+            READING,
+            "## The networks that were built\n",
+            published_table(sizes, rows),
+            "Where the configurations (`scripts/full_size/sizes/`) were read:\n",
+            *sources,
+            "",
+        ]
+    )
+
+
+def page(name: str, device: torch.device, text: str) -> str:
+    facts = describe(device)
+    packages = ", ".join(
+        f"{package} {facts['packages'][package]}" for package in ("torch", "diffusers", "transformers")
+    )
+    git = facts["git"]
+    where = f"{facts['device']}, {facts['threads']} thread(s), load {os.getloadavg()[1]:.1f} on {facts['cores']} cores"
+    if device.type == "cuda":
+        where += f", CUDA {facts['cuda']}, driver {facts.get('driver')}"
+    commit = f"commit {git['commit']}{' with changes' if git['dirty'] else ''}"
+    return f"# {TITLES[name]}\n\n{facts['written'][:10]}, {commit}; {packages}; {where}\n\n{WHAT[name]}\n{text}"
