@@ -6,8 +6,8 @@ Needs the runs' PNGs, which are not in git. Takes the first 12 images that all r
 import sys
 from pathlib import Path
 
-from gradproj.pictures import sheet
 from gradproj.files import place
+from gradproj.pictures import sheet
 
 
 def main() -> None:

@@ -12,12 +12,12 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from gradproj.experiment import to_pictures
+from gradproj.files import place
 from gradproj.miniature.captions import sentence
 from gradproj.miniature.measures import aesthetic
 from gradproj.miniature.render import render, sample_captions
 from gradproj.miniature.training import change
 from gradproj.models.shapes import Shapes
-from gradproj.files import place
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
 from gradproj.rewards.shapes_heldout import ShapesHeldout
 from gradproj.rewards.shapes_matcher import ShapesMatcher
