@@ -238,6 +238,26 @@ def test_parts_meet_their_input_before_the_work() -> None:
     experiment(method=ours.method(sgd(1.0).optimizer, block=9, **onto_blocks)).check()  # 90 / 2 = 45 = 5 x 9
 
 
+def test_on_a_gpu_a_whole_batch_takes_one_iteration_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = Model(), []
+    monkeypatch.setattr(model, "generate", lambda latent, condition: asked.append(len(latent)) or latent.sigmoid())
+    experiment(model=model).check(batch=3)
+    assert asked == []  # a processor has memory to spare
+    experiment(model=model)._rehearse(3)
+    assert asked == [3, 3]  # the start and the end of one step
+
+
+def test_what_does_not_fit_on_the_gpu_is_told_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(self: Experiment, batch: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Experiment, "_rehearse", too_much)
+    model = Model()
+    model.device = torch.device("cuda")
+    with pytest.raises(UserError, match=r"batch=2 does not fit .*2\.00 GiB.*batch=1.*decoder_checkpointing=blocks"):
+        experiment(model=model).check(batch=2)
+
+
 # --- what is recorded
 
 
