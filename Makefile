@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check table pack unpack tune reproduce train
+.PHONY: run test check table pack unpack tune reproduce train parity
 
 run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="method=reno seeds=2"
 	OMP_NUM_THREADS=2 $(BIN)/gradproj-run $(ARGS)
@@ -31,6 +31,9 @@ tune: .venv/.installed ## the recorded choice of learning rates and weights (res
 
 reproduce: .venv/.installed ## the miniature's committed results (results/miniature), resumable
 	$(BIN)/python scripts/reproduce.py main
+
+parity: .venv/.installed ## our rewards beside the published code, on random weights, in its own environment (6 GB): ARGS="--full" "--write"
+	$(BIN)/python scripts/parity.py $(ARGS)
 
 train: .venv/.installed ## rebuild the miniature's weights from a seed, resumable
 	OMP_NUM_THREADS=2 $(BIN)/python scripts/train_miniature.py

@@ -19,12 +19,14 @@ AT_LEAST = {"steps": 1, "seeds": 1, "batch": 1, "shards": 1, "shard": 0, "score_
 
 def choose_rewards(arguments: Sequence[str], folder: Path) -> list[str]:
     """``arguments`` with ``rewards=SET``, the set in ``folder`` that has the target, unless they say what is scored."""
-    given = {key.lstrip("+~"): value for key, _, value in (one.partition("=") for one in arguments)}
-    names = set(re.findall(r"[A-Za-z]\w*", given.get("reward", "")))
-    if names and "rewards" not in given:
-        for file in sorted(folder.glob("*.yaml")):
-            if names <= set(yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])):
-                return [*arguments, f"rewards={file.stem}"]
+    keys = [one.partition("=")[0].lstrip("+") for one in arguments]
+    if "reward" not in keys or "rewards" in keys:
+        return list(arguments)
+    at = keys.index("reward")
+    names = set(re.findall(r"[A-Za-z]\w*", arguments[at].partition("=")[2]))
+    for file in sorted(folder.glob("*.yaml")):
+        if names and names <= set(yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])):
+            return [*arguments[: at + 1], f"rewards={file.stem}", *arguments[at + 1 :]]  # beside its like: argparse
     return list(arguments)
 
 

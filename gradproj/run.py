@@ -28,7 +28,8 @@ LOOP = ("steps", "keep", "score_every", "max_skips")
 SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
 # Where a part comes from and how it fits in memory: no part of the science, which names the weights themselves.
 ELSEWHERE = {"repo", "revision", "vae_repo", "vae_revision", "cache", "text_encoder_device"}
-ELSEWHERE |= {"checkpointing", "decoder_checkpointing"}
+ELSEWHERE |= {"checkpointing", "decoder_checkpointing", "tokenizer", "tokenizer_revision", "predictor"}
+ELSEWHERE |= {"sha256", "tokenizer_sha256", "predictor_sha256"}
 _failed: list[str] = []  # runs of this process with failed images: the exit code of a multirun
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_rewards
 import torch
 import yaml
 from conftest import CONFIGS
@@ -35,7 +36,8 @@ def build(compose) -> Callable[[str, str], Any]:
     def one(group: str, name: str) -> Any:
         if name in tiny.BUILDERS:
             return tiny.build(f"{name}-plain")
-        config = compose(f"{group}={name}")[group]
+        stand_in = tiny_rewards.stand_in(name) if name in tiny_rewards.BUILDERS else ()
+        config = compose(f"{group}={name}", *stand_in)[group]
         return instantiate(config[name] if group == "rewards" else config)
 
     return one

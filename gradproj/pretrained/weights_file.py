@@ -1,0 +1,127 @@
+"""Published weight files: found, compared with their sha256, read without running code, put into a network whole."""
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from accelerate import init_empty_weights
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gradproj.errors import UserError
+from gradproj.files import sha256
+from gradproj.pretrained import hub
+from gradproj.pretrained.layout import local_folder
+
+Network = TypeVar("Network", bound=nn.Module)
+State = dict[str, Tensor]
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float64")}
+
+
+def locate(repo: str, revision: str, files: Mapping[str, str | None]) -> tuple[Path, dict[str, str]]:
+    """The folder that holds ``files`` ({name: sha256, or None where it is not pinned}), and what the files are.
+
+    ``repo`` is a hub id, read at ``revision`` (answers {repo: commit}), or a local folder, for which ``revision`` says
+    nothing (answers {file: sha256}). ``UserError`` for a missing file or one with another sha256.
+    """
+    folder, weights = local_folder(repo), {}
+    local = folder is not None
+    if folder is None:
+        folder, commit = hub.snapshot(repo, revision, list(files))
+        weights = {repo: commit}
+    for name, expected in files.items():
+        if not (folder / name).is_file():
+            there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+            raise UserError(f"{folder} has no {name} (there: {there}): give a folder that has, or a hub id")
+        if local or expected is not None:
+            found = check(folder / name, expected)
+            weights |= {name: found} if local else {}
+    return folder, weights
+
+
+def one_file(place: str, expected: str | None) -> tuple[Path, str]:
+    """A single file and its sha256: a local one, or one at an https:// URL, kept in torch's cache once it was fetched.
+
+    ``UserError`` when its sha256 is not ``expected`` (None, for a local file only: not compared).
+    """
+    if not place.startswith("https://"):
+        path = Path(place).expanduser()
+    elif expected is None:
+        raise UserError(f"{place} is only fetched with a sha256 to compare it with: give its sha256, or a local file")
+    else:
+        path = download(place, expected)
+    return path, check(path, expected)
+
+
+def download(url: str, expected: str) -> Path:
+    """The file at ``url`` in torch's cache, fetched unless it is there, and kept only if it is ``expected``."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{url} cannot be fetched: {error}; download it elsewhere and give its path") from error
+    return path
+
+
+def check(path: Path, expected: str | None) -> str:
+    """The file's sha256; ``UserError`` naming both when another one was ``expected``, or when it cannot be read."""
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give the published file") from error
+    if expected is not None and found != expected:
+        raise UserError(
+            f"{path} is cut, renamed or another file: expected sha256 {expected}, found {found}; fetch it again, "
+            "or give its own sha256 (null: take it as it is) if you mean this one"
+        )
+    return found
+
+
+def read(path: Path) -> State:
+    """The tensors of a safetensors file or of a pickle (tensors alone: a pickle with code in it is refused)."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path} is cut or no weight file ({error}): fetch it again") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} holds more than tensors and is not read: {str(error).splitlines()[0]}") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} is no state dict of tensors: give the published file")
+    return state
+
+
+def fill(build: Callable[[], Network], state: State, path: Path, unused: Sequence[str] = ()) -> Network:
+    """``build()`` with ``state`` as its weights, frozen, in eval mode; ``unused`` begin the keys that may be left over.
+
+    Nothing is drawn or copied on the way. ``UserError`` for a missing, left-over or misshapen weight of ``path``.
+    """
+    with init_empty_weights(include_buffers=False):
+        network = build()
+    expected = network.state_dict()
+    missing = sorted(expected.keys() - state.keys())
+    extra = sorted(key for key in state.keys() - expected.keys() if not key.startswith(tuple(unused)))
+    shapes = [key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape]
+    for keys, what in ((missing, "lacks"), (extra, "has no place for"), (sorted(shapes), "has another shape of")):
+        if keys:
+            shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+            where = f"{type(network).__name__} {what}" if keys is extra else f"{path} {what}"
+            raise UserError(f"{where} {shown}, so {path} was not made for it: give the published file")
+    network.load_state_dict({key: state[key] for key in expected}, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def parse_form(dtype: str, checkpointing: str) -> torch.dtype:
+    """The torch dtype that a reward's ``dtype`` names; ``UserError`` with the choices for that or the other key."""
+    if dtype not in DTYPES:
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}: type float32")
+    if checkpointing not in ("none", "blocks"):
+        raise UserError(f"checkpointing must be none or blocks, got {checkpointing!r}: type none")
+    return DTYPES[dtype]

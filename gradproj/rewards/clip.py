@@ -1,0 +1,47 @@
+"""CLIP ViT-H/14 of LAION: how well a prompt describes a picture; one part of ReNO's mix of rewards.
+
+Source: https://huggingface.co/laion/CLIP-ViT-H-14-laion2B-s32B-b79K (transformers' CLIPModel and CLIPProcessor).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from PIL.Image import Image as Picture
+from torch import Tensor
+from transformers import CLIPModel
+
+from gradproj.pretrained.clip_tower import Embedding, Prompts, cosine, embed_image, image_size, load_tower
+from gradproj.pretrained.preprocess import centre_transformers, fit, fit_pictures, pair_up
+from gradproj.types import Image, Score, default_device
+
+
+class Clip:
+    """Unit: logit, that is the cosine of image and text embedding times the learnt scale (about 100).
+
+    ``repo``: weights and tokenizer, a hub id at ``revision`` or a local folder, whose model.safetensors has ``sha256``
+    (None: not compared). ``dtype``: float32, bfloat16 or float64. ``checkpointing``: none or blocks. ``UserError`` for
+    what does not fit.
+    """
+
+    def __init__(self, repo: str, revision: str, sha256: str | None, dtype: str, checkpointing: str) -> None:
+        self.device = default_device()
+        self.network, weights = load_tower(CLIPModel, repo, revision, sha256, dtype, checkpointing)
+        self.prompts = Prompts(self.network, repo, revision)
+        self.weights = weights | self.prompts.weights
+        self.size = image_size(self.network)
+
+    def encode(self, prompts: Sequence[str]) -> Embedding:
+        return self.prompts.embed(prompts)
+
+    def __call__(self, image: Image, text: Embedding) -> Score:
+        return self._logit(fit(image, self.size, centre_transformers), text)
+
+    @torch.no_grad()
+    def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
+        pair_up(pictures, prompts)
+        pixels = fit_pictures(pictures, self.size, centre_transformers).to(self.device)
+        return self._logit(pixels, self.encode(prompts)).cpu()
+
+    def _logit(self, pixels: Tensor, text: Tensor) -> Tensor:
+        scale = self.network.logit_scale.to(pixels.dtype).exp()
+        return scale * cosine(embed_image(self.network, pixels), text)

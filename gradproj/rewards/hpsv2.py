@@ -1,0 +1,80 @@
+"""Human Preference Score v2 and v2.1: a CLIP ViT-H/14 tuned on human rankings, in open_clip's layout.
+
+Source: https://github.com/tgxs002/HPSv2 (package hpsv2 1.2.0, img_score.py), arXiv 2306.09341.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image as Picture
+from torch import Tensor
+
+from gradproj.errors import UserError
+from gradproj.pretrained.clip_tower import Embedding, apply_checkpointing, cosine
+from gradproj.pretrained.preprocess import fit_inside, pair_up, to_tensor
+from gradproj.pretrained.weights_file import fill, locate, parse_form, read
+from gradproj.types import Image, Score, default_device
+
+
+class HPSv2:
+    """Unit: cosine of image and text embedding, about 0.2 to 0.35.
+
+    ``repo``: where ``file`` is, a hub id at ``revision`` or a local folder; ``sha256`` is the file's (None: not
+    compared). ``architecture``: an open_clip model's name, or a JSON file of that form. ``dtype``: float32, bfloat16 or
+    float64. ``checkpointing``: none or blocks. ``UserError`` for what does not fit.
+    """
+
+    def __init__(
+        self,
+        repo: str,
+        revision: str,
+        file: str,
+        sha256: str | None,
+        architecture: str,
+        dtype: str,
+        checkpointing: str,
+    ) -> None:
+        self.device = default_device()
+        form, sizes = parse_form(dtype, checkpointing), _architecture(architecture)
+        folder, self.weights = locate(repo, revision, {file: sha256})
+        path = folder / file
+        network: Any = fill(lambda: open_clip.CLIP(**sizes), read(path), path)
+        apply_checkpointing(checkpointing, [*network.visual.transformer.resblocks, *network.transformer.resblocks])
+        self.network = network.to(device=self.device, dtype=form)
+        self.tokenizer = open_clip.SimpleTokenizer(context_length=network.context_length)
+        self.size: int = network.visual.image_size[0]
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Embedding:
+        embedding = self.network.encode_text(self.tokenizer(list(prompts)).to(self.device))
+        return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
+
+    def __call__(self, image: Image, text: Embedding) -> Score:
+        return cosine(self._embed(fit_inside(image, self.size)), text)
+
+    @torch.no_grad()
+    def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
+        pair_up(pictures, prompts)
+        fitted = [fit_inside(to_tensor(picture), self.size) for picture in pictures]
+        return cosine(self._embed(torch.cat(fitted).to(self.device)), self.encode(prompts)).cpu()
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        embedding = self.network.encode_image(pixels.to(self.network.visual.conv1.weight.dtype))
+        return F.normalize(embedding.to(pixels.dtype), dim=-1)
+
+
+def _architecture(name: str) -> dict[str, Any]:
+    if Path(name).suffix != ".json":
+        sizes = open_clip.get_model_config(name)
+        if sizes is None:
+            raise UserError(f"architecture={name} is unknown to open_clip: type ViT-H-14, or give a JSON file")
+        return sizes
+    try:
+        return json.loads(Path(name).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"architecture={name} cannot be read: {error}") from error

@@ -1,0 +1,73 @@
+"""ImageReward: BLIP (large) whose text encoder looks at the picture, and a head trained on human rankings.
+
+Source: https://github.com/THUDM/ImageReward (package image-reward 1.5, ImageReward.py), arXiv 2304.05977.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int
+from PIL.Image import Image as Picture
+from tokenizers.implementations import BertWordPieceTokenizer
+from torch import Tensor
+
+from gradproj.errors import UserError
+from gradproj.pretrained.blip import load_blip
+from gradproj.pretrained.clip_tower import apply_checkpointing
+from gradproj.pretrained.preprocess import centre_torchvision, fit, fit_pictures, pair_up
+from gradproj.pretrained.weights_file import locate, parse_form
+from gradproj.types import Image, Score, default_device
+
+LENGTH = 35  # tokens of a prompt, start and end included; a longer prompt is cut
+MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the head's output, from the source
+
+
+class ImageReward:
+    """Unit: standard deviations above the mean reward of the authors' validation set, about -2 to 2.
+
+    ``repo``: where ``file`` and med_config.json are, a hub id at ``revision`` or a local folder; ``sha256`` is the
+    file's (None: not compared). ``tokenizer``: where vocab.txt (of ``tokenizer_sha256``) is, at ``tokenizer_revision``.
+    ``dtype``: float32, bfloat16 or float64. ``checkpointing``: none or blocks. ``UserError`` for what does not fit.
+    """
+
+    def __init__(
+        self,
+        repo: str,
+        revision: str,
+        file: str,
+        sha256: str | None,
+        tokenizer: str,
+        tokenizer_revision: str,
+        tokenizer_sha256: str | None,
+        dtype: str,
+        checkpointing: str,
+    ) -> None:
+        self.device, form = default_device(), parse_form(dtype, checkpointing)
+        folder, weights = locate(repo, revision, {file: sha256, "med_config.json": None})
+        words, word_weights = locate(tokenizer, tokenizer_revision, {"vocab.txt": tokenizer_sha256})
+        self.weights = weights | word_weights
+        self.network = load_blip(folder / file, folder / "med_config.json")
+        blocks = [*self.network.vision.encoder.layers, *self.network.text.encoder.layer]
+        apply_checkpointing(checkpointing, blocks)
+        self.network.to(device=self.device, dtype=form)
+        try:
+            self.tokenizer = BertWordPieceTokenizer(str(words / "vocab.txt"), lowercase=True)
+        except TypeError as error:
+            raise UserError(f"{words}/vocab.txt is no BERT vocabulary ({error}): give the published file") from error
+        self.tokenizer.enable_truncation(LENGTH)
+        self.tokenizer.enable_padding(length=LENGTH)
+        self.size = self.network.size
+
+    def encode(self, prompts: Sequence[str]) -> Int[Tensor, "b 2 t"]:
+        """Token ids and attention mask: the text encoder itself reads the picture, so it runs in every call."""
+        encodings = self.tokenizer.encode_batch(list(prompts))
+        return torch.tensor([[one.ids, one.attention_mask] for one in encodings], device=self.device)
+
+    def __call__(self, image: Image, text: Int[Tensor, "b 2 t"]) -> Score:
+        return (self.network(fit(image, self.size, centre_torchvision), text) - MEAN) / STD
+
+    @torch.no_grad()
+    def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
+        pair_up(pictures, prompts)
+        pixels = fit_pictures(pictures, self.size, centre_torchvision).to(self.device)
+        return ((self.network(pixels, self.encode(prompts)) - MEAN) / STD).cpu()
