@@ -3,9 +3,12 @@
 import gc
 import hashlib
 import json
+import os
 import pickle
 import pkgutil
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tiny as tiny_models
 import tiny_rewards as tiny
 import torch
 import yaml
@@ -496,3 +500,25 @@ def test_a_run_climbs_one_and_scores_all(target: str, compose, keys, tmp_path, m
         assert np.isfinite(table.iloc[[0, 2]][names].to_numpy()).all()
         assert len(set(table["reward"].tolist())) == 3
         assert set(table["skipped"].tolist()) == {0}
+
+
+def test_a_flux_with_all_four_rewards_from_the_command_line(tmp_path: Path):
+    """During the run and after it: the same numbers for the start and the kept picture, on tiny random weights."""
+    stand_ins = [one for name in ("aesthetic", "pickscore", "hpsv2", "imagereward") for one in tiny.stand_in(name)]
+    command = [
+        str(Path(sys.executable).with_name("gradproj-run")),
+        "model=flux",
+        f"model.repo={tiny_models.folder('flux-plain')}",
+    ]
+    command += ["model.resolution=32", "model.dtype=float32", f"model.cache={tmp_path}", "steps=2", "prompts=[cat,dog]"]
+    command += [one for one in stand_ins if not one.startswith("rewards=")]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    for when in ("during", "after"):
+        subprocess.run([*command, f"results={tmp_path / when}", f"held_out={when}"], check=True, env=environment)
+    (during,), (after,) = (list((tmp_path / when / "runs").iterdir()) for when in ("during", "after"))
+    for image in ("0000-0", "0001-0"):
+        recorded = pd.read_csv(during / "images" / f"{image}.csv", comment="#")
+        assert recorded[["aesthetic", "pickscore", "hpsv2", "imagereward"]].iloc[[0, -1]].notna().all(axis=None)
+        for reward in ("pickscore", "hpsv2", "imagereward"):
+            given = pd.read_csv(after / "scores" / f"{reward}.csv", comment="#", index_col="image").loc[image]
+            np.testing.assert_allclose(given[["start", "kept"]], recorded[reward].iloc[[0, -1]], rtol=1e-5)
