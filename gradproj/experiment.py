@@ -45,9 +45,9 @@ class Experiment:
                 raise ValueError(f"method.clip must be positive, got {self.method.clip}")
             self.method.optimizer([one])
             self.method.retract(self.method.direction(one, one, [generator("check", 0, 0)]))
-            for part in (self.model, *(self.rewards[name] for name in self.target)):
-                for start in range(0, len(self.prompts), 256):  # the conditions of many prompts at once are gigabytes
-                    part.encode(self.prompts[start : start + 256])
+            for part in (self.model, *(one for one in self.rewards.values() if hasattr(one, "encode"))):
+                for start in range(0, len(self.prompts), 1024):  # the conditions of more at once are gigabytes
+                    part.encode(self.prompts[start : start + 1024])
             if self.model.device.type == "cuda":
                 self._rehearse(batch)
         except torch.OutOfMemoryError as error:

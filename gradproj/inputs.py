@@ -23,9 +23,11 @@ def choose_rewards(arguments: Sequence[str], folder: Path) -> list[str]:
     if "reward" not in keys or "rewards" in keys:
         return list(arguments)
     at = keys.index("reward")
-    names = set(re.findall(r"[A-Za-z]\w*", arguments[at].partition("=")[2]))
+    words = set(re.findall(r"(?<![\w.])[A-Za-z]\w*", arguments[at].partition("=")[2]))
+    names = {word for word in words if (folder / f"{word}.yaml").is_file()}
     for file in sorted(folder.glob("*.yaml")):
-        if names and names <= set(yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])):
+        members = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])
+        if names and names <= {one for one in members if isinstance(one, str)}:
             return [*arguments[: at + 1], f"rewards={file.stem}", *arguments[at + 1 :]]  # beside its like: argparse
     return list(arguments)
 

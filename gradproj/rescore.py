@@ -1,6 +1,6 @@
 """Score a finished run's saved pictures with another reward, without optimising again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,43 @@ def rescore(run: Run, name: str, reward: Any, settings: Mapping[str, Any], batch
     kill loses one batch. ``UserError`` where a record's pictures are not there (a packed run may come without).
     """
     checkpoint = {"weights": dict(reward.weights), "settings": dict(settings)}
-    there = scores.read(run).get(name)
-    missing = sorted(run.done() - (there.values.keys() if there else set()))
-    pictures = [(run.images / f"{image}-start.png", run.images / f"{image}.png") for image in missing]
-    absent = [str(path) for pair in pictures for path in pair if not path.is_file()]
+    missing = sorted(run.done() - scores.given(run, name, checkpoint).keys())
+    pictures = [path for image in missing for path in _pictures(run, image)]
+    absent = [path for path in pictures if not path.is_file()]
     if absent:
-        raise UserError(f"{len(absent)} pictures of {run.folder} are not there ({absent[0]}): bring them back first")
-    scores.add(run, name, Scores(checkpoint, {}))
+        raise UserError(
+            f"{len(absent)} of {len(pictures)} pictures to score are not there ({absent[0]}): bring them back, "
+            f"or make them anew in another results folder: {run.command}"
+        )
     for start in tqdm(range(0, len(missing), batch), desc=name, disable=None):
-        chunk = missing[start : start + batch]
-        prompts = [run.config["prompts"][int(image.split("-")[0])] for image in chunk]
-        before, after = zip(*pictures[start : start + batch], strict=True)
-        first = reward.score([_open(path) for path in before], prompts).tolist()
-        last = reward.score([_open(path) for path in after], prompts).tolist()
-        scores.add(run, name, Scores(checkpoint, dict(zip(chunk, zip(first, last, strict=True), strict=True))))
+        values = _score(run, name, reward, missing[start : start + batch])
+        scores.add(run, name, Scores(checkpoint, values))
     return len(missing)
 
 
+def _pictures(run: Run, image: str) -> tuple[Path, Path]:
+    """Start and kept."""
+    return run.images / f"{image}-start.png", run.images / f"{image}.png"
+
+
+def _score(run: Run, name: str, reward: Any, images: Sequence[str]) -> dict[str, tuple[float, float]]:
+    prompts = [run.config["prompts"][int(image.split("-")[0])] for image in images]
+    start, kept = zip(*(map(_open, _pictures(run, image)) for image in images), strict=True)
+    try:
+        first, last = (reward.score(pictures, prompts).tolist() for pictures in (start, kept))
+        return dict(zip(images, zip(first, last, strict=True), strict=True))
+    except (RuntimeError, ValueError) as error:  # out of memory, a prompt that the reward cannot read
+        raise UserError(
+            f"{name} cannot score the images {images[0]} to {images[-1]} of {run.folder} ({error}); "
+            "those before them are kept: the same command goes on"
+        ) from error
+
+
 def _open(path: Path) -> Picture:
-    with Pillow.open(path) as picture:
-        return picture.convert("RGB")
+    try:
+        with Pillow.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"{path} is cut or no picture ({error}): bring it back, or remove its CSV and run again"
+        ) from error

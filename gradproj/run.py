@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).parent
 LOOP = ("steps", "keep", "score_every", "max_skips")
 SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
 # Where a part comes from and how it fits in memory: no part of the science, which names the weights themselves.
-ELSEWHERE = {"repo", "revision", "vae_repo", "vae_revision", "cache", "text_encoder_device"}
+ELSEWHERE = {"repo", "revision", "variant", "vae_repo", "vae_revision", "cache", "text_encoder_device"}
 ELSEWHERE |= {"checkpointing", "decoder_checkpointing", "tokenizer", "tokenizer_revision", "predictor"}
 ELSEWHERE |= {"sha256", "tokenizer_sha256", "predictor_sha256"}
 _failed: list[str] = []  # runs of this process with failed images: the exit code of a multirun
@@ -78,6 +78,8 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
     from gradproj.experiment import Experiment
 
     now = list(target) if plain["held_out"] == "after" else list(plain["rewards"])
+    for name in plain["rewards"].keys() - now:
+        _meet(_instantiate(config["rewards"][name]), name, prompts)  # and gone again, before the generator comes
     plain["rewards"] = {name: plain["rewards"][name] for name in now}
     parts = {key: _instantiate(config[key]) for key in ("model", "method")}
     parts["rewards"] = {name: _instantiate(config["rewards"][name]) for name in now}
@@ -87,7 +89,7 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
                 f"reward={name} has no differentiable form: it can be scored, not climbed; climb another one"
             )
     experiment = Experiment(**parts, target=target, prompts=prompts, **{key: plain[key] for key in LOOP})
-    experiment.check(plain["batch"])
+    experiment.check(min(plain["batch"], len(prompts) * plain["seeds"]))
 
     weights = {"model": dict(parts["model"].weights)} | {
         name: dict(one.weights) for name, one in parts["rewards"].items()
@@ -106,7 +108,7 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
         failed = experiment.complete(run, missing, plain["batch"])
         parts.clear()
         del experiment  # the held-out rewards get the memory that the generator had
-        _score_after(run, config, [name for name in config["rewards"] if name not in now])
+        _score_after(run, config, [name for name in config["rewards"] if name not in now], plain["batch"])
         _conclude(run, failed)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -115,13 +117,22 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
     return run.folder
 
 
-def _score_after(run: Run, config: DictConfig, names: list[str]) -> None:
+def _meet(reward: Any, name: str, prompts: Sequence[str]) -> None:
+    """A reward that scores after the work is tried before it: its files, its settings, the prompts."""
+    try:
+        if hasattr(reward, "encode"):
+            reward.encode(prompts)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{name} cannot score these prompts: {error}") from error
+
+
+def _score_after(run: Run, config: DictConfig, names: list[str], batch: int) -> None:
     """The rewards of ``held_out=after``, one after another, from the saved pictures of what is recorded by now."""
     from gradproj.rescore import rescore
 
     for name in names:
         settings = _science(OmegaConf.to_container(config["rewards"][name], resolve=True))
-        rescore(run, name, _instantiate(config["rewards"][name]), settings)
+        rescore(run, name, _instantiate(config["rewards"][name]), settings, batch)
 
 
 def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -160,4 +171,7 @@ def _instantiate(node: DictConfig) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
+        if isinstance(error.__cause__, ImportError):
+            reason = " ".join(str(error.__cause__).split())
+            raise UserError(f"{reason} (a module of your own is found through PYTHONPATH=FOLDER)") from error
         raise UserError(" ".join(str(error).split())) from error

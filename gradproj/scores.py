@@ -1,12 +1,15 @@
 """Scores given to a finished run's pictures afterwards: ``<run>/scores/<reward>.csv``. Imports no torch.
 
-A line ``# <JSON>`` says which checkpoint and settings gave them, then a row per image (start and kept picture), closed
-by a line ``# sha256 <hex>`` over the rest. The table takes them in beside the scores that the records hold.
+A line ``# <JSON>`` says for which run and reward and which checkpoint and settings gave them, then a row per image
+(start and kept picture), closed by a line ``# sha256 <hex>`` over the rest. The table takes them in beside the scores
+that the records hold.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,41 +31,90 @@ class Scores:
 
 
 def read(run: Run) -> dict[str, Scores]:
-    """Reward -> scores of every file in ``<run>/scores``; ``UserError`` for a cut or edited one."""
-    return {path.stem: _parse(path) for path in sorted((run.folder / "scores").glob("[!.]*.csv"))}
+    """Reward -> scores of every file in ``<run>/scores``; ``UserError`` for a cut, edited or foreign one."""
+    found = {path.stem: _parse(run, path) for path in sorted((run.folder / "scores").glob("[!.]*.csv"))}
+    for reward in found:
+        _refuse_recorded(run, reward)
+    return found
+
+
+def given(run: Run, reward: str, checkpoint: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Image -> (start, kept) of the rows that ``<run>/scores/<reward>.csv`` has by now.
+
+    ``UserError`` where another checkpoint gave them, or the records have this reward themselves.
+    """
+    _refuse_recorded(run, reward)
+    path = run.folder / "scores" / f"{reward}.csv"
+    if not path.exists():
+        return {}
+    before = _parse(run, path)
+    if before.checkpoint != _as_read(checkpoint):
+        raise UserError(
+            f"{path} was given by another checkpoint or other settings (its first line says which): "
+            "move it away, then score again"
+        )
+    return dict(before.values)
 
 
 def add(run: Run, reward: str, scores: Scores) -> Path:
     """Add the images of ``scores`` to ``<run>/scores/<reward>.csv``; never changes a row that is there.
 
-    ``UserError`` where another checkpoint gave the rows that are there, or the records have this reward themselves.
+    ``UserError`` as ``given``, and for a score that is no finite number. Several processes may add at a time.
     """
     path = run.folder / "scores" / f"{reward}.csv"
-    if reward in run.config["rewards"]:
-        raise UserError(f"{run.folder} has {reward} in its records: there is nothing to score again")
-    values = dict(scores.values)
-    if path.exists():
-        before = _parse(path)
-        if before.checkpoint != scores.checkpoint:
+    for image, pair in scores.values.items():
+        if not all(map(math.isfinite, pair)):
             raise UserError(
-                f"{path} was given by another checkpoint or other settings (its first line says which): "
-                "move it away, then score again"
+                f"{reward} gives image {image} of {run.folder} {pair} for start and kept: not a finite number"
             )
-        values |= before.values
-    rows = [f"{name},{start:.6g},{kept:.6g}" for name, (start, kept) in sorted(values.items())]
-    text = "\n".join([f"# {json.dumps(scores.checkpoint, sort_keys=True)}", HEADER, *rows]) + "\n"
     path.parent.mkdir(exist_ok=True)
-    place(path, f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
+    with _alone(path.parent):
+        values = dict(scores.values) | given(run, reward, scores.checkpoint)
+        about = {"run": run.folder.name, "reward": reward, **_as_read(scores.checkpoint)}
+        rows = [f"{image},{start:.6g},{kept:.6g}" for image, (start, kept) in sorted(values.items())]
+        text = "\n".join([f"# {json.dumps(about, sort_keys=True)}", HEADER, *rows]) + "\n"
+        place(path, f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
     return path
 
 
-def _parse(path: Path) -> Scores:
+def _refuse_recorded(run: Run, reward: str) -> None:
+    if reward in run.config["rewards"]:
+        there = run.folder / "scores" / f"{reward}.csv"
+        advice = f"remove {there}" if there.exists() else "there is nothing to score again"
+        raise UserError(f"{run.folder} has {reward} in its records: {advice}")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: shards may score one run side by side. A kill sets the lock free."""
+    import fcntl  # not where the report alone may be used
+
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _as_read(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from the file."""
+    return json.loads(json.dumps(dict(checkpoint)))
+
+
+def _parse(run: Run, path: Path) -> Scores:
     content = path.read_text(encoding="utf-8", errors="replace")
     text, mark, seal = content.rpartition(_SEAL)
     if not mark or seal.strip() != hashlib.sha256(text.encode()).hexdigest():
-        raise UserError(f"{path} is cut or edited; remove it and score again (scripts/rescore.py)")
-    first, header, *rows = text.splitlines()
-    if header != HEADER:
-        raise UserError(f"{path} is foreign: expected the columns {HEADER}, found {header}; move it away")
-    cells = [row.split(",") for row in rows]
-    return Scores(json.loads(first.removeprefix("# ")), {name: (float(a), float(b)) for name, a, b in cells})
+        raise UserError(f"{path} is cut or edited: remove it, then score again (scripts/rescore.py)")
+    try:
+        first, header, *rows = text.splitlines()
+        about = json.loads(first.removeprefix("# "))
+        cells = [row.split(",") for row in rows]
+        values = {image: (float(start), float(kept)) for image, start, kept in cells}
+        own = header == HEADER and (about.pop("run"), about.pop("reward")) == (run.folder.name, path.stem)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        own, about, values = False, {}, {}
+    if not own:
+        raise UserError(
+            f"{path} is foreign: it does not hold {path.stem} of {run.folder.name}; "
+            "move it away, then score again (scripts/rescore.py)"
+        )
+    return Scores(about, values)

@@ -11,9 +11,9 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from full_size import report
-from full_size.build import sizes
-from full_size.table import counted, measured, measured_table
+from counting import report
+from counting.build import sizes
+from counting.table import counted, measured, measured_table
 
 from gradproj.files import place
 from gradproj.pretrained.recompute import POLICIES

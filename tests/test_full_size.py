@@ -1,4 +1,4 @@
-"""scripts/full_size: what it counts equals counts by hand, and the committed table what is counted now."""
+"""scripts/full_size.py: what it counts equals counts by hand, and the committed table what is counted now."""
 
 import csv
 import sys
@@ -19,9 +19,9 @@ from gradproj.pretrained.recompute import POLICIES, again
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # scripts/ is no part of the package
 
-from scripts.full_size import build, report, table  # noqa: E402
-from scripts.full_size.count import Live, count  # noqa: E402
-from scripts.full_size.kernels import gpu_kernels  # noqa: E402
+from scripts.counting import build, report, table  # noqa: E402
+from scripts.counting.count import Live, count  # noqa: E402
+from scripts.counting.kernels import gpu_kernels  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers and numpy
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -77,13 +77,13 @@ class Small:
     def __init__(self, computed_again: bool) -> None:
         with META:
             self.unet = nn.Sequential(nn.Linear(8, 16), nn.SiLU(), nn.Linear(16, 8)).requires_grad_(False)
-            self.vae = Decoder(2, 3, 3, padding=1).requires_grad_(False)
-        self.pipeline = SimpleNamespace(components={"unet": self.unet, "vae": self.vae, "scheduler": None})
+            self.decoder = Decoder(2, 3, 3, padding=1).requires_grad_(False)
+        self.pipeline = SimpleNamespace(components={"unet": self.unet, "vae": self.decoder, "scheduler": None})
         self.computed_again = computed_again
 
     def generate(self, latent: Tensor, condition: None) -> Tensor:
         clean = again(self.unet, latent) if self.computed_again else self.unet(latent)
-        return self.vae.decode(clean.view(-1, 2, 2, 2))[0]
+        return self.decoder.decode(clean.view(-1, 2, 2, 2))[0]
 
 
 @pytest.mark.parametrize("computed_again", [False, True])

@@ -25,7 +25,7 @@ PROMPTS = ["a red ring", "a blue square"]
 
 
 def networks(model: Any) -> dict[str, nn.Module]:
-    return {"generator": getattr(model, "unet", None) or model.transformer, "decoder": model.vae.decoder}
+    return {"generator": model.network, "decoder": model.decoder.decoder}
 
 
 @cache
@@ -113,7 +113,7 @@ def test_a_stronger_policy_keeps_less_for_the_backward_pass(case: str):
 @pytest.mark.parametrize("case", tiny.PLAIN)
 def test_parameters_are_frozen_and_get_no_gradient(case: str, both: str):
     model = Watch(case, both).model
-    for network in (*networks(model).values(), model.vae):
+    for network in (*networks(model).values(), model.decoder):
         assert not any(module.training for module in network.modules())
         assert not [one for one in network.parameters() if one.requires_grad or one.grad is not None]
 
@@ -138,7 +138,8 @@ def test_only_the_generator_and_the_decoder_stay(case: str, tmp_path: Path, new_
     model.encode(PROMPTS)
     there = new_modules()
     whole: Any = DiffusionPipeline.from_pretrained(tiny.folder(case))
-    parts = [networks(whole)["generator"], whole.vae.decoder, getattr(whole.vae, "post_quant_conv", None)]
+    generator = getattr(whole, "unet", None) or whole.transformer
+    parts = [generator, whole.vae.decoder, getattr(whole.vae, "post_quant_conv", None)]
     expected = Counter(type(one).__name__ for part in parts if part is not None for one in part.modules())
     assert there == expected + Counter([type(whole.vae).__name__])
 

@@ -68,7 +68,7 @@ def test_parameters_are_counted_from_the_headers(sd_turbo: Path):
 
     network = UNet2DConditionModel.from_pretrained(sd_turbo / "unet")
     (file,) = (sd_turbo / "unet").glob("*.safetensors")
-    assert layout.count_parameters(file) == sum(one.numel() for one in network.parameters())
+    assert layout.count_parameters([file]) == sum(one.numel() for one in network.parameters())
 
 
 def test_a_gpu_too_small_is_refused_before_anything_is_loaded(monkeypatch, sd_turbo: Path):
@@ -77,8 +77,8 @@ def test_a_gpu_too_small_is_refused_before_anything_is_loaded(monkeypatch, sd_tu
     found = source.fetch(str(sd_turbo), "main", None, StableDiffusionPipeline, ["unet", "vae", "scheduler"])
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 20_000))
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", lambda *a, **k: pytest.fail("loaded"))
-    with pytest.raises(UserError, match=r"unet and vae and scheduler need .* GiB in torch\.float16.*docs/models\.md"):
-        found.load(["unet", "vae", "scheduler"], torch.float16, torch.device("cuda"))
+    with pytest.raises(UserError, match=r"unet and vae need .* GiB in torch\.float16.*docs/models\.md"):
+        found.with_weights().load(["unet", "vae"], torch.float16, torch.device("cuda"))
 
 
 @pytest.mark.parametrize("repo", ["/no/such/folder", "./no_such", "a/b/c", "nothing"])
@@ -99,12 +99,11 @@ def test_a_missing_shard_is_named(sd_turbo: Path, tmp_path: Path):
     shards = sorted((folder / "unet").glob("*.safetensors"))
     assert len(shards) > 2
     parts = ["unet", "vae", "scheduler"]
-    source.fetch(str(folder), "main", None, StableDiffusionPipeline, parts).load(
-        parts, torch.float32, torch.device("cpu")
-    )
+    found = source.fetch(str(folder), "main", None, StableDiffusionPipeline, parts)
+    found.with_weights().load(parts, torch.float32, torch.device("cpu"))
     shards[1].unlink()
     with pytest.raises(UserError, match=f"unet lacks {shards[1].name}"):
-        source.fetch(str(folder), "main", None, StableDiffusionPipeline, parts)
+        found.with_weights()
 
 
 def test_a_variant_is_taken_where_the_folder_has_it(sd_turbo: Path, tmp_path: Path):
@@ -113,10 +112,11 @@ def test_a_variant_is_taken_where_the_folder_has_it(sd_turbo: Path, tmp_path: Pa
     pipeline = StableDiffusionPipeline.from_pretrained(sd_turbo)
     pipeline.save_pretrained(tmp_path, variant="fp16")
     parts = ["unet", "vae", "scheduler"]
-    with pytest.raises(UserError, match=r"unet has no \*model\.safetensors"):
-        source.fetch(str(tmp_path), "main", None, StableDiffusionPipeline, parts)
-    found = source.fetch(str(tmp_path), "main", "fp16", StableDiffusionPipeline, parts)
+    with pytest.raises(UserError, match=r"unet has no \*model\.safetensors.*type model\.variant=fp16"):
+        source.fetch(str(tmp_path), "main", None, StableDiffusionPipeline, parts).with_weights()
+    found = source.fetch(str(tmp_path), "main", "fp16", StableDiffusionPipeline, parts).with_weights()
     assert found.variant == "fp16"
     assert all(".fp16." in name for name in found.weights if name.endswith(".safetensors"))
     found.load(parts, torch.float32, torch.device("cpu"))
-    assert source.fetch(str(sd_turbo), "main", "fp16", StableDiffusionPipeline, parts).variant is None
+    plain = source.fetch(str(sd_turbo), "main", "fp16", StableDiffusionPipeline, parts).with_weights()
+    assert plain.variant is None

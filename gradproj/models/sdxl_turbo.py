@@ -1,85 +1,69 @@
 """SDXL-Turbo (arXiv 2311.17042): one ancestral Euler step of a distilled SDXL, 512 px, N = 16,384."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from torch import Tensor
 
-from gradproj.pretrained import precision
-from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
 from gradproj.pretrained.euler import EulerStep
-from gradproj.pretrained.layout import latent_side, local_folder
-from gradproj.pretrained.recompute import check_policies, recompute
-from gradproj.pretrained.source import Source, fetch, load_component
-from gradproj.types import Image, Latent, default_device
+from gradproj.pretrained.one_step import OneStepModel
+from gradproj.pretrained.precision import GradientRange
+from gradproj.pretrained.source import fetch_component
+from gradproj.types import Image, Latent
 
-TEXT = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
-PICTURE = ("unet", "vae", "scheduler")
-NAMES = ("encoder_hidden_states", None, "text_embeds", None)  # of what encode_prompt answers
+PUBLISHED, FIXED_VAE = "stabilityai/sdxl-turbo", "madebyollin/sdxl-vae-fp16-fix"
 
 
-class SDXLTurbo:
-    """``Model`` on diffusers' StableDiffusionXLPipeline, without guidance. Latent (4, resolution / 8, resolution / 8).
+class SDXLTurbo(OneStepModel):
+    """diffusers' StableDiffusionXLPipeline without guidance. Latent (4, resolution / 8, resolution / 8).
 
-    In float16 the published VAE overflows: ``vae_repo`` stands in for it, except that a local ``repo`` brings its own,
-    which then runs in float32 if its configuration says ``force_upcast``, as in the pipeline. The keys are explained in
-    configs/model/sdxl_turbo.yaml; what a wrong one raises is a ``UserError``.
+    ``vae_repo`` is a VAE in place of the pipeline's: a hub id at ``vae_revision``, a folder, None for the pipeline's
+    own, or ``auto``: the fixed one for the published repository, whose own overflows in float16, else the own one.
+    A VAE whose configuration says ``force_upcast`` runs in float32 where the rest runs in float16, as in the pipeline.
     """
 
-    def __init__(
-        self,
-        repo: str,
-        revision: str,
-        variant: str | None,
-        vae_repo: str | None,
-        vae_revision: str,
-        resolution: int,
-        dtype: str,
-        checkpointing: str,
-        decoder_checkpointing: str,
-        text_encoder_device: str | None,
-        cache: str,
-        source: Callable[..., Source] = fetch,
-    ) -> None:
-        self.dtype, self.device = precision.parse(dtype), default_device()
-        encoder_device = parse_device(text_encoder_device, self.device)
-        check_policies(checkpointing=checkpointing, decoder_checkpointing=decoder_checkpointing)
-        self.source = source(repo, revision, variant, StableDiffusionXLPipeline, TEXT + PICTURE)
-        self.weights = self.source.weights
-        side = latent_side(resolution, 2 ** (len(self.source.config("vae")["block_out_channels"]) - 1))
-        ready = {}
-        if vae_repo and (local_folder(repo) is None or local_folder(vae_repo)):
-            ready["vae"], weights = load_component(AutoencoderKL, vae_repo, vae_revision, self.dtype)
-            self.weights = {**self.weights, **weights}
-        self.pipeline = self.source.load(PICTURE, self.dtype, self.device, **ready)
-        self.unet, self.vae = self.pipeline.unet, self.pipeline.vae
-        if self.dtype is torch.float16 and self.vae.config.force_upcast:
-            self.vae.float()
-        recompute(self.unet, checkpointing)
-        recompute(self.vae.decoder, decoder_checkpointing)
-        self.euler = EulerStep.of(self.pipeline.scheduler)
-        self.latent_shape = (self.unet.config.in_channels, side, side)
-        self.size_and_crop = torch.tensor([resolution, resolution, 0, 0, resolution, resolution], device=self.device)
-        where = (self.dtype, self.device, encoder_device, cache)
-        self.embeddings = PromptEmbeddings(self.source, TEXT, *where, NAMES, do_classifier_free_guidance=False)
+    kind = StableDiffusionXLPipeline
+    text = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
+    denoiser = "unet"
+    answers = ("encoder_hidden_states", None, "text_embeds", None)
 
-    def encode(self, prompts: Sequence[str]) -> dict[str, Tensor]:
-        return self.embeddings.get(prompts)
+    def __init__(self, vae_repo: str | None, vae_revision: str, **common: Any) -> None:
+        if vae_repo == "auto":
+            vae_repo = FIXED_VAE if common["repo"] == PUBLISHED else None
+        self.replacement = fetch_component(AutoencoderKL, vae_repo, vae_revision) if vae_repo else None
+        super().__init__(**common)
+        if self.dtype is torch.float16 and self.decoder.config.force_upcast:
+            self.decoder.float()
+        size = self.resolution
+        self.size_and_crop = torch.tensor([size, size, 0, 0, size, size], dtype=self.dtype, device=self.device)
+
+    def plan(self, config: Mapping[str, Any], scheduler: Any) -> None:
+        self.euler = EulerStep.of(scheduler, config)
+
+    def prompting(self) -> dict[str, Any]:
+        return {"do_classifier_free_guidance": False}
 
     def generate(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
-        gradient_range = precision.GradientRange(self.dtype)
+        gradient_range = GradientRange(self.dtype)
         noisy = gradient_range.enter(latent) * self.euler.start
-        (noise,) = self.unet(
+        (noise,) = self.network(
             self.euler.network_input(noisy).to(self.dtype),
             self.euler.timestep,
             encoder_hidden_states=condition["encoder_hidden_states"],
             added_cond_kwargs={
                 "text_embeds": condition["text_embeds"],
-                "time_ids": self.size_and_crop.to(self.dtype).repeat(len(latent), 1),
+                "time_ids": self.size_and_crop.repeat(len(latent), 1),
             },
             return_dict=False,
         )
         clean = self.euler.clean(noisy, noise.to(latent.dtype))  # x0 = x - sigma eps
-        (image,) = self.vae.decode((clean / self.vae.config.scaling_factor).to(self.vae.dtype), return_dict=False)
-        return self.pipeline.image_processor.denormalize(gradient_range.leave(image.to(latent.dtype)))
+        return gradient_range.leave(self.decode(self._unscaled(clean)))
+
+    def _unscaled(self, clean: Tensor) -> Tensor:
+        config = self.decoder.config
+        if config.get("latents_mean") is None or config.get("latents_std") is None:
+            return clean / config.scaling_factor
+        mean, std = (clean.new_tensor(one).view(1, -1, 1, 1) for one in (config.latents_mean, config.latents_std))
+        return clean * std / config.scaling_factor + mean

@@ -3,7 +3,7 @@
 import gc
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class PromptEmbeddings:
 
     def __init__(
         self,
+        *,
         source: Source,
         parts: Sequence[str],
         dtype: torch.dtype,
@@ -45,12 +46,14 @@ class PromptEmbeddings:
         encoder_device: torch.device,
         cache: str,
         names: Sequence[str | None],
-        **settings: Any,
+        settings: Mapping[str, Any],
     ) -> None:
+        if not isinstance(cache, str) or not cache:
+            raise UserError(f"cache must be a folder, got {cache!r}: type model.cache=PATH")
         self.source, self.parts, self.dtype, self.device = source, parts, dtype, device
         self.encoder_device, self.folder = encoder_device, Path(cache).expanduser()
         self.names, self.settings = names, settings
-        self.identity = {**source.text_identity(parts, dtype), "settings": settings}
+        self.identity = {**source.text_identity(parts, dtype), "settings": dict(settings)}
 
     def get(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """{name: (b, ...)} on the device. The text encoders are loaded only for a new prompt, and let go of after it.
@@ -89,7 +92,7 @@ class PromptEmbeddings:
                 if (file.metadata() or {}).get("key") != self._key(prompt):
                     return None
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, FileNotFoundError):
+        except (SafetensorError, OSError):
             return None
 
     def _write(self, prompt: str, tensors: dict[str, Tensor]) -> None:

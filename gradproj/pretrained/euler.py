@@ -1,5 +1,6 @@
 """The one Euler step of SD-Turbo and SDXL-Turbo, its constants read from the pipeline's own scheduler."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +19,20 @@ class EulerStep:
     start: float
 
     @classmethod
-    def of(cls, scheduler: Any) -> "EulerStep":
-        """``UserError`` for a scheduler whose single step is another one."""
-        config = scheduler.config
-        scheduler.set_timesteps(1)
+    def of(cls, scheduler: Any, denoiser: Mapping[str, Any]) -> "EulerStep":
+        """``UserError`` for a scheduler or a denoiser (its config) whose single step is another one."""
+        if denoiser.get("time_cond_proj_dim") is not None:
+            raise UserError("the UNet wants a guidance scale (time_cond_proj_dim), which the Turbo models have not")
         known = isinstance(scheduler, (EulerDiscreteScheduler, EulerAncestralDiscreteScheduler))
-        if not known or config.prediction_type != "epsilon" or float(scheduler.sigmas[-1]) != 0:
+        if known:
+            scheduler.set_timesteps(1)
+        sigmas = scheduler.sigmas.tolist() if known else []
+        if len(sigmas) != 2 or sigmas[1] != 0 or scheduler.config.prediction_type != "epsilon":
             raise UserError(
                 "expected an Euler scheduler that predicts the noise and ends without any, got "
-                f"{type(scheduler).__name__} with prediction_type {config.prediction_type}: "
-                "use a distilled one-step model such as the published one"
+                f"{type(scheduler).__name__} {dict(scheduler.config)}: use that of the published model"
             )
-        return cls(float(scheduler.timesteps[0]), float(scheduler.sigmas[0]), float(scheduler.init_noise_sigma))
+        return cls(float(scheduler.timesteps[0]), sigmas[0], float(scheduler.init_noise_sigma))
 
     def network_input(self, noisy: Tensor) -> Tensor:
         """x / sqrt(sigma^2 + 1): about unit variance."""

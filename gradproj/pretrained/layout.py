@@ -1,7 +1,7 @@
 """A diffusers pipeline's folder: which files its parts are made of, and whether they are all there."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ from safetensors import SafetensorError, safe_open
 from gradproj.errors import UserError
 
 INDEX = "model_index.json"
+VOCABULARIES = ({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"spiece.model"}, {"tokenizer.model"})  # any of them
 
 
 def local_folder(repo: str) -> Path | None:
     """The folder that ``repo`` names; None for a hub id; ``UserError`` for a path where there is no folder."""
+    if not isinstance(repo, str) or not repo:
+        raise UserError(f"repo={repo!r}: expected a hub id (owner/name) or a folder")
     path = Path(repo).expanduser()
     if path.is_dir():
         return path
@@ -27,22 +30,34 @@ def local_folder(repo: str) -> Path | None:
 def latent_side(resolution: int, multiple: int) -> int:
     """``resolution`` / ``multiple``; ``UserError`` unless it is a whole number, at least 1."""
     if not isinstance(resolution, int) or resolution < multiple or resolution % multiple:
-        near = (
-            max(round(resolution / multiple), 1) * multiple if isinstance(resolution, (int, float)) else 32 * multiple
-        )
+        near = max(round(resolution / multiple), 1) if isinstance(resolution, (int, float)) else 32
         raise UserError(
-            f"resolution must be a multiple of {multiple}, got {resolution!r}: type model.resolution={near}"
+            f"resolution must be a multiple of {multiple}, got {resolution!r}: type model.resolution={near * multiple}"
         )
     return resolution // multiple
 
 
-def count_parameters(file: Path) -> int:
-    """How many numbers a safetensors file holds, from its header alone."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration file's content; ``UserError`` with its name where it is missing, cut or no object."""
     try:
-        with safe_open(file, framework="pt") as content:
-            return sum(torch.Size(content.get_slice(key).get_shape()).numel() for key in content.keys())  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{file} is cut or not safetensors ({error}): remove it and fetch it again") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): fetch the folder again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no configuration: fetch the folder again")
+    return content
+
+
+def count_parameters(files: Iterable[Path]) -> int:
+    """How many numbers safetensors files hold, from their headers alone."""
+    total = 0
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as content:
+                total += sum(torch.Size(content.get_slice(key).get_shape()).numel() for key in content.keys())  # noqa: SIM118
+        except SafetensorError as error:
+            raise UserError(f"{path} is cut or not safetensors ({error}): remove it and fetch it again") from error
+    return total
 
 
 def weight_files(variant: str | None) -> tuple[str, str]:
@@ -51,31 +66,51 @@ def weight_files(variant: str | None) -> tuple[str, str]:
     return f"{name}.safetensors", f"{name}-*.safetensors"
 
 
-def patterns(parts: Sequence[str], variant: str | None) -> list[str]:
-    return [f"{part}/{pattern}" for part in parts for pattern in ("*.json", "*.txt", "*.model", *weight_files(variant))]
+def small_patterns(parts: Sequence[str]) -> list[str]:
+    """Configurations, vocabularies, lists of shards: all that tells what a pipeline is."""
+    return [INDEX, *(f"{part}/{pattern}" for part in parts for pattern in ("*.json", "*.txt", "*.model"))]
 
 
-def check_whole(folder: Path, repo: str, variant: str | None, kind: type[Any], parts: Sequence[str]) -> None:
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{repo} is no diffusers pipeline: {INDEX} cannot be read ({error})") from error
-    if index.get("_class_name") != kind.__name__:
-        raise UserError(f"{repo} is a {index.get('_class_name')}, not the {kind.__name__} that this model needs")
+def weight_patterns(parts: Sequence[str], variant: str | None) -> list[str]:
+    return [f"{part}/{pattern}" for part in parts for pattern in weight_files(variant)]
+
+
+def check_kind(folder: Path, repo: str, kind: type[Any], parts: Sequence[str]) -> None:
+    """``UserError`` unless the small files are those of a whole ``kind``."""
+    if not (folder / INDEX).is_file():
+        raise UserError(f"{repo} is no diffusers pipeline: it has no {INDEX}; give a folder that has, or a hub id")
+    name = read_json(folder / INDEX).get("_class_name")
+    if name != kind.__name__:
+        raise UserError(f"{repo} is a {name}, not the {kind.__name__} that this model needs: give another one")
+    for part in parts:
+        if not (folder / part).is_dir():
+            raise UserError(f"{repo} has no folder {part}: it is not a whole {kind.__name__}")
+        there = {path.name for path in (folder / part).iterdir()}
+        if part.startswith("tokenizer"):
+            vocabulary = any(needed <= there for needed in VOCABULARIES)
+            if "tokenizer_config.json" not in there or not vocabulary:
+                raise UserError(f"{repo}/{part} is not whole (there: {_list(there)}): fetch the folder again")
+
+
+def check_weights(folder: Path, repo: str, variant: str | None, parts: Sequence[str]) -> None:
+    """``UserError`` unless every network has its weights as safetensors, all shards of them."""
     for part in parts:
         inside = folder / part
-        if not inside.is_dir():
-            raise UserError(f"{repo} has no folder {part}: it is not a whole {kind.__name__}")
         if not (inside / "config.json").exists():
             continue  # a tokenizer or a scheduler: no weights
         there = {path.name for path in inside.iterdir()}
         if not any(fnmatch(name, pattern) for name in there for pattern in weight_files(variant)):
-            advice = "type model.variant=null" if variant else "save it with safe_serialization=True"
+            others = sorted({name.split(".")[1] for name in there if fnmatch(name, "*model.*.safetensors")})
+            advice = f"model.variant={others[0]}" if others else "model.variant=null" if variant else ""
             raise UserError(
-                f"{repo}/{part} has no {weight_files(variant)[0]} (there: {', '.join(sorted(there))}); "
-                f"pickles are not read: {advice}"
+                f"{repo}/{part} has no {weight_files(variant)[0]} (there: {_list(there)}); pickles are not read: "
+                + (f"type {advice}" if advice else "save it with safe_serialization=True")
             )
         for shards in inside.glob(f"*.safetensors.index{f'.{variant}' if variant else ''}.json"):
-            absent = set(json.loads(shards.read_text(encoding="utf-8"))["weight_map"].values()) - there
+            absent = set(read_json(shards).get("weight_map", {}).values()) - there
             if absent:
-                raise UserError(f"{repo}/{part} lacks {', '.join(sorted(absent))}: fetch the folder again")
+                raise UserError(f"{repo}/{part} lacks {_list(absent)}: fetch the folder again")
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"

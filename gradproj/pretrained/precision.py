@@ -1,5 +1,6 @@
 """The number types a network may run in, and half precision's narrow range kept from swallowing a gradient."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from gradproj.errors import UserError
 NAMES = ("bfloat16", "float16", "float32", "float64")
 
 
-def parse(name: str, refused: dict[str, str] | None = None) -> torch.dtype:
+def parse(name: str, refused: Mapping[str, str] | None = None) -> torch.dtype:
     """The torch dtype of a YAML's ``dtype``; ``refused`` maps a name to why this model cannot run in it."""
     reason = (refused or {}).get(name)
     names = [one for one in NAMES if one not in (refused or {})]

@@ -1,12 +1,12 @@
-"""A published pipeline's files, from the hub or a local folder: found, checked, loaded in two halves.
+"""A published pipeline's files, from the hub or a local folder: told apart, fetched, loaded in two halves.
 
-The text half (tokenizers, text encoders) comes for the prompts and goes; the picture half (denoiser, decoder,
-scheduler) stays on the device, frozen. Safetensors only; nothing is loaded that the job does not need.
+First the small files, which say what the pipeline is; then the weights. The text half (tokenizers, text encoders) comes
+for the prompts and goes; the picture half (denoiser, decoder, scheduler) stays on the device, frozen. Safetensors only;
+nothing is fetched or loaded that the job does not need.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,63 @@ from torch import nn
 
 from gradproj.errors import UserError
 from gradproj.files import sha256
-from gradproj.pretrained import hub
-from gradproj.pretrained.layout import INDEX, check_whole, count_parameters, local_folder, patterns, weight_files
+from gradproj.pretrained import hub, layout
+
+LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what bad files make of it
 
 
 @dataclass(frozen=True)
 class Source:
-    """``weights`` says what the files are: {hub id: commit}, or {file: sha256} for a local folder."""
+    """``parts`` of the pipeline ``repo``. ``commit`` is None for a local folder.
+
+    ``weights`` says what the files are, once they are here: {hub id: commit}, or {file: sha256} for a local folder.
+    """
 
     folder: Path
-    weights: Mapping[str, str]
+    repo: str
+    commit: str | None
     variant: str | None
     kind: type[Any]  # the diffusers pipeline class
+    parts: Sequence[str]
+    weights: Mapping[str, str] = field(default_factory=dict)
 
-    def load(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device, **ready: nn.Module) -> Any:
-        """The diffusers pipeline with only ``parts`` in it (and ``ready`` ones), frozen, in eval mode, on ``device``.
+    def config(self, part: str) -> dict[str, Any]:
+        """A network's config.json."""
+        return layout.read_json(self.folder / part / "config.json")
+
+    def scheduler(self) -> Any:
+        """The scheduler, new."""
+        name = layout.read_json(self.folder / layout.INDEX)["scheduler"][1]
+        try:
+            return getattr(diffusers, name).from_pretrained(self.folder / "scheduler")
+        except (AttributeError, *LOADING) as error:
+            raise UserError(f"{self.repo}: its scheduler {name} cannot be loaded: {error}") from error
+
+    def with_weights(self) -> "Source":
+        """The same with its weights here: fetched from the hub, or hashed. ``UserError`` if some are missing."""
+        found, patterns = self, layout.weight_patterns(self.parts, self.variant)
+        if self.commit is not None:
+            folder, _ = hub.snapshot(self.repo, self.commit, [*layout.small_patterns(self.parts), *patterns])
+            name = f"{self.repo} ({self.variant})" if self.variant else self.repo
+            found = replace(self, folder=folder, weights={name: self.commit})
+        else:
+            if not any(path for pattern in patterns for path in self.folder.glob(pattern)):
+                found = replace(self, variant=None)  # a folder of one's own need not have the published variant
+                patterns = layout.weight_patterns(self.parts, None)
+            files = {p for one in [*layout.small_patterns(self.parts), *patterns] for p in self.folder.glob(one)}
+            hashes = {path.relative_to(self.folder).as_posix(): sha256(path) for path in sorted(files)}
+            found = replace(found, weights=hashes)
+        layout.check_weights(found.folder, found.repo, found.variant, found.parts)
+        return found
+
+    def load(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device, **ready: Any) -> Any:
+        """The diffusers pipeline with only ``parts`` and what is ``ready`` in it, frozen, in eval mode, on ``device``.
 
         An encoder half of a VAE is dropped before it gets there. ``UserError`` if the weights are more than the GPU
         holds, cut, or do not fit their configuration.
         """
-        self._check_room([part for part in parts if part not in ready], dtype, device)
-        index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
+        self._check_room(parts, dtype, device)
+        index = layout.read_json(self.folder / layout.INDEX)
         absent = {name: None for name, value in index.items() if isinstance(value, list) and name not in parts}
         flags = {name: False for name in ("requires_safety_checker",) if name in index}
         try:
@@ -50,36 +86,25 @@ class Source:
                 local_files_only=True,
                 **{**absent, **flags, **ready},
             )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"{self.folder} cannot be loaded as {self.kind.__name__}: {error}") from error
-        for part in parts:
-            module = getattr(pipeline, part)
+        except LOADING as error:
+            raise UserError(f"{self.repo} cannot be loaded as {self.kind.__name__}: {error}") from error
+        for module in pipeline.components.values():
             if isinstance(module, nn.Module):
-                if part == "vae":
-                    for half in ("encoder", "quant_conv"):
-                        setattr(module, half, None)
-                module.eval().requires_grad_(False).to(device)
+                freeze(module, device)
         return pipeline
-
-    def config(self, part: str) -> dict[str, Any]:
-        """A part's config.json: what can be told of it before it is loaded."""
-        return json.loads((self.folder / part / "config.json").read_text(encoding="utf-8"))
-
-    def of(self, parts: Sequence[str]) -> dict[str, str]:
-        """The weights that ``parts`` are made from: of a local folder only theirs."""
-        folders = tuple(f"{part}/" for part in parts)
-        return {k: v for k, v in self.weights.items() if k.startswith(folders)} or dict(self.weights)
 
     def text_identity(self, parts: Sequence[str], dtype: torch.dtype) -> dict[str, Any]:
         """What a prompt's embedding depends on besides the prompt and how it is asked for, ready for JSON."""
+        folders = tuple(f"{part}/" for part in parts)
+        weights = {k: v for k, v in self.weights.items() if self.commit or k.startswith(folders)}
         versions = {"diffusers": diffusers.__version__, "transformers": transformers.__version__}
-        return {"weights": self.of(parts), "dtype": str(dtype), **versions}
+        return {"weights": weights, "dtype": str(dtype), **versions}
 
     def _check_room(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device) -> None:
         if device.type != "cuda":
             return
-        files = [path for part in parts for path in (self.folder / part).glob("*.safetensors")]
-        needed = sum(map(count_parameters, files)) * dtype.itemsize
+        files = [path for one in layout.weight_patterns(parts, self.variant) for path in self.folder.glob(one)]
+        needed = layout.count_parameters(files) * dtype.itemsize
         free, total = torch.cuda.mem_get_info(device)
         if needed > free:
             raise UserError(
@@ -89,39 +114,54 @@ class Source:
             )
 
 
+@dataclass(frozen=True)
+class Component:
+    """A single network in a folder: ``config.json`` beside ``diffusion_pytorch_model.safetensors``."""
+
+    folder: Path
+    kind: type[Any]
+    weights: Mapping[str, str]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return layout.read_json(self.folder / "config.json")
+
+    def load(self, dtype: torch.dtype) -> Any:
+        try:
+            return self.kind.from_pretrained(self.folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+        except LOADING as error:
+            raise UserError(f"{self.folder} cannot be loaded as {self.kind.__name__}: {error}") from error
+
+
 def fetch(repo: str, revision: str, variant: str | None, kind: type[Any], parts: Sequence[str]) -> Source:
-    """The files of ``parts`` of the pipeline ``repo``: a hub id at ``revision``, or a local folder as it is.
+    """The small files of ``parts`` of the pipeline ``repo``: a hub id at ``revision``, or a local folder as it is.
 
-    ``variant`` names the files to prefer, ``model.fp16.safetensors``; a local folder may be without it.
-    Raises ``UserError`` when anything is missing, before anything is loaded.
+    ``variant`` names the weights to take, ``model.fp16.safetensors``; a local folder may be without it.
+    Raises ``UserError`` when it is not what is needed, before any weight is fetched.
     """
-    folder = local_folder(repo)
+    folder, commit = layout.local_folder(repo), None
     if folder is None:
-        folder, commit = hub.snapshot(repo, revision, [INDEX, *patterns(parts, variant)])
-        weights = {repo: commit}
-    else:
-        if not any(path for pattern in weight_files(variant) for path in folder.glob(f"*/{pattern}")):
-            variant = None
-        found = sorted({path for pattern in [INDEX, *patterns(parts, variant)] for path in folder.glob(pattern)})
-        weights = {str(path.relative_to(folder)): sha256(path) for path in found}
-    check_whole(folder, repo, variant, kind, parts)
-    return Source(folder, weights, variant, kind)
+        folder, commit = hub.snapshot(repo, revision, layout.small_patterns(parts))
+    layout.check_kind(folder, repo, kind, parts)
+    return Source(folder, repo, commit, variant, kind, parts)
 
 
-def load_component(kind: type[Any], repo: str, revision: str, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:
-    """A single network and its weights: ``config.json`` beside ``diffusion_pytorch_model.safetensors``."""
+def fetch_component(kind: type[Any], repo: str, revision: str) -> Component:
+    """A network of its own repository or folder; ``UserError`` where it is not whole."""
     names = ("config.json", "diffusion_pytorch_model.safetensors")
-    folder = local_folder(repo)
+    folder = layout.local_folder(repo)
     if folder is None:
         folder, commit = hub.snapshot(repo, revision, names)
-        weights = {repo: commit}
-    else:
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise UserError(f"{folder} has no {' and no '.join(missing)}: give a folder that has, or a hub id")
-        weights = {f"{kind.__name__}/{name}": sha256(folder / name) for name in names}
-    try:
-        network = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder} cannot be loaded as {kind.__name__}: {error}") from error
-    return network, weights
+        return Component(folder, kind, {repo: commit})
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} has no {' and no '.join(missing)}: give a folder that has, or a hub id")
+    return Component(folder, kind, {f"{kind.__name__}/{name}": sha256(folder / name) for name in names})
+
+
+def freeze(module: nn.Module, device: torch.device) -> None:
+    """In eval mode, without gradients for its weights, on ``device``; of a VAE only what decodes."""
+    if hasattr(module, "decoder") and hasattr(module, "encoder"):
+        for half in ("encoder", "quant_conv"):
+            setattr(module, half, None)
+    module.eval().requires_grad_(False).to(device)

@@ -58,7 +58,7 @@ def summary(folder: Path) -> str:
     records = dict(sorted(run.records()))
     if not records:
         return f"{folder.name} | no finished image | n 0"
-    found = curves(run, records)
+    found = curves(run, records, whole=False)
     changes = [f"{score} {v[:, 0].mean():.4g} -> {v[:, -1].mean():.4g}" for score, v in found.scores.items()]
     return " | ".join([folder.name, *changes, f"{found.seconds[:, -1].mean():.3g} s/image", f"n {len(found.names)}"])
 
@@ -68,8 +68,11 @@ def plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def curves(run: Run, records: Mapping[str, bytes]) -> Curves:
-    """Parse and check the records (name -> CSV text) of one run; ``UserError`` names the image that is wrong."""
+def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves:
+    """Parse and check the records (name -> CSV text) of one run; ``UserError`` names the image that is wrong.
+
+    Scores given afterwards that some images lack as yet are an error too, or left out where not ``whole``.
+    """
     if not records:
         raise UserError(f"{run.folder} holds no finished image; finish it: {run.command}")
     for name in records:
@@ -85,21 +88,23 @@ def curves(run: Run, records: Mapping[str, bytes]) -> Curves:
             f"{run.folder}: the best step of an image has no scores; delete the run and give: {run.command}"
         )
     scores = {name: np.take_along_axis(column[name], kept[:, steps], 1) for name in run.config["rewards"]}
-    later = _given_later(run, list(records), len(steps))
+    later = _given_later(run, list(records), len(steps), whole)
     scores = _target_first(run.config, scores) | {name: values for name, (_, values) in later.items()}
     checkpoints = {name: checkpoint for name, (checkpoint, _) in later.items()}
     return Curves(run, list(records), steps, exact[steps], column["seconds"][:, steps], scores, checkpoints)
 
 
-def _given_later(run: Run, names: list[str], steps: int) -> dict[str, tuple[Any, Array]]:
+def _given_later(run: Run, names: list[str], steps: int, whole: bool) -> dict[str, tuple[Any, Array]]:
     """Reward -> (checkpoint, (images, steps)) of the files in the run's scores folder."""
     found: dict[str, tuple[Any, Array]] = {}
     for reward, given in scores_given_later.read(run).items():
         missing = [name for name in names if name not in given.values]
+        if missing and not whole:
+            continue
         if missing:
             raise UserError(
                 f"{run.folder}/scores/{reward}.csv lacks {len(missing)} of {len(names)} images ({missing[0]}); "
-                f"finish it: python scripts/rescore.py {run.folder} {reward}"
+                f"finish it: python scripts/rescore.py {reward} {run.folder}"
             )
         values = np.full((len(names), steps), np.nan)
         values[:, [0, -1]] = [given.values[name] for name in names]

@@ -6,7 +6,7 @@ import pkgutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +16,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from gradproj.pretrained.source import Source
+from gradproj.pretrained import one_step
+from gradproj.pretrained.source import Source, freeze
 
 SIZES = Path(__file__).parent / "sizes"
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
@@ -51,36 +52,38 @@ def sizes() -> list[Size]:
 
 @dataclass(frozen=True)
 class RandomSource(Source):
-    """The same pipeline object, from ``parts``' configurations, with random weights; reads no file.
+    """The same pipeline object, from ``configurations``, with random weights; reads no file.
 
     ``whole`` gets the number of parameters of each network before its encoder half is dropped.
     """
 
-    parts: Mapping[str, Mapping[str, Any]]
-    whole: dict[str, int]
+    configurations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    whole: dict[str, int] = field(default_factory=dict)
 
-    def load(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device, **ready: nn.Module) -> Any:
-        made = {part: self._make(part, dtype, device) for part in parts if part not in ready} | ready
+    def config(self, part: str) -> dict[str, Any]:
+        return dict(self.configurations[part])
+
+    def scheduler(self) -> Any:
+        config = self.config("scheduler")
+        return getattr(diffusers, config["_class_name"]).from_config(config)
+
+    def with_weights(self) -> "RandomSource":
+        return self
+
+    def load(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device, **ready: Any) -> Any:
+        made = {part: self._make(part, dtype, device) for part in parts} | ready
         known = inspect.signature(self.kind.__init__).parameters
         absent = {name: None for name, one in known.items() if one.default is one.empty and name != "self"}
         flags = {name: False for name in ("requires_safety_checker",) if name in known}
         return self.kind(**absent | flags | made)
 
-    def config(self, part: str) -> dict[str, Any]:
-        return dict(self.parts[part])
-
-    def _make(self, part: str, dtype: torch.dtype, device: torch.device) -> Any:
-        config = dict(self.parts[part])
-        kind = getattr(diffusers, config["_class_name"])
-        if part == "scheduler":
-            return kind.from_config(config)
+    def _make(self, part: str, dtype: torch.dtype, device: torch.device) -> nn.Module:
+        config = self.config(part)
         with device, _default(dtype):
-            network = kind.from_config(config)
+            network = getattr(diffusers, config["_class_name"]).from_config(config)
         self.whole[part] = parameters(network)
-        if part == "vae":
-            for half in ("encoder", "quant_conv"):
-                setattr(network, half, None)
-        return network.eval().requires_grad_(False)
+        freeze(network, device)
+        return network
 
 
 def model(size: Size, device: torch.device, **changes: Any) -> Any:
@@ -91,14 +94,15 @@ def model(size: Size, device: torch.device, **changes: Any) -> Any:
     def source(
         repo: str, revision: str, variant: str | None, pipeline: type[Any], parts: Sequence[str]
     ) -> RandomSource:
-        return RandomSource(Path(repo), {}, variant, pipeline, size.parts, {})
+        return RandomSource(Path(repo), repo, None, variant, pipeline, parts, {}, size.parts)
 
     return on(device, kind, **values | {"cache": "unused"} | dict(size.settings) | changes, source=source)
 
 
 def on(device: torch.device, kind: type[Any], **values: Any) -> Any:
     """A model or reward on another device than the default one."""
-    with patch.object(sys.modules[kind.__module__], "default_device", lambda: device):
+    module = one_step if issubclass(kind, one_step.OneStepModel) else sys.modules[kind.__module__]
+    with patch.object(module, "default_device", lambda: device):
         return kind(**values)
 
 
@@ -114,7 +118,7 @@ def condition(size: Size, made: Any, batch: int = 1) -> dict[str, Tensor]:
 
 def networks(size: Size, made: Any) -> tuple[nn.Module, nn.Module]:
     """Generator and decoder of a model."""
-    return getattr(made.pipeline, size.generator), made.pipeline.vae
+    return made.network, made.decoder
 
 
 def parameters(network: nn.Module) -> int:

@@ -65,7 +65,7 @@ def counts(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
             READING,
             "## The networks that were built\n",
             published_table(sizes, rows),
-            "Where the configurations (`scripts/full_size/sizes/`) were read:\n",
+            "Where the configurations (`scripts/counting/sizes/`) were read:\n",
             *sources,
             "",
         ]

@@ -54,7 +54,7 @@ def count(model: Any, condition: Any, latent: Tensor) -> Count:
 def _iteration(model: Any, condition: Any, latent: Tensor, read: Callable[[], int]) -> dict[str, int]:
     """What ``read`` says when the decoder begins and the picture is there, and on the way back, and at the end."""
     marks: dict[str, int] = {}
-    decode = model.vae.decode
+    decode = model.decoder.decode
 
     def marked(clean: Tensor, **named: Any) -> Any:
         marks["generated"] = read()
@@ -64,7 +64,7 @@ def _iteration(model: Any, condition: Any, latent: Tensor, read: Callable[[], in
     latent = latent.detach().requires_grad_()
     gc.disable()  # what is alive must not depend on when the collector runs
     try:
-        with patch.object(model.vae, "decode", marked):
+        with patch.object(model.decoder, "decode", marked):
             image = model.generate(latent.view_as(latent), condition)  # the FLOP counter fails on a leaf
         marks["decoded"] = read()
         torch.autograd.grad(image, latent, torch.empty_like(image))

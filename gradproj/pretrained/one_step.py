@@ -1,0 +1,98 @@
+"""What the published one-step models share: where their files come from, how they are held, what prompts become."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from gradproj.errors import UserError
+from gradproj.pretrained import precision
+from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
+from gradproj.pretrained.layout import latent_side
+from gradproj.pretrained.recompute import check_policies, recompute
+from gradproj.pretrained.source import Component, Source, fetch
+from gradproj.types import Image, default_device
+
+
+class OneStepModel:
+    """A ``Model`` on the parts of a diffusers pipeline; what it lacks is ``generate``.
+
+    The keys are explained in each model's YAML; what a wrong one raises is a ``UserError``, before any weight is
+    fetched where the small files tell. A latent is float32, entrywise N(0, 1); only what enters a network is cast.
+    """
+
+    kind: ClassVar[type[Any]]  # the diffusers pipeline class
+    text: ClassVar[tuple[str, ...]]  # its parts that make embeddings of prompts
+    denoiser: ClassVar[str]
+    answers: ClassVar[tuple[str | None, ...]]  # what the denoiser calls the answers of encode_prompt; None: not used
+    vae_levels: ClassVar[str] = "block_out_channels"  # the key of the VAE's config that has an entry per level
+    patch: ClassVar[int] = 1  # latent pixels a side that the denoiser takes together
+    refused: ClassVar[Mapping[str, str]] = {}  # number type -> why it cannot be
+    replacement: Component | None = None  # a VAE in place of the pipeline's own
+
+    def __init__(
+        self,
+        repo: str,
+        revision: str,
+        variant: str | None,
+        resolution: int,
+        dtype: str,
+        checkpointing: str,
+        decoder_checkpointing: str,
+        text_encoder_device: str | None,
+        cache: str,
+        source: Callable[..., Source] = fetch,
+    ) -> None:
+        self.dtype, self.device, self.resolution = precision.parse(dtype, self.refused), default_device(), resolution
+        encoder_device = parse_device(text_encoder_device, self.device)
+        check_policies(checkpointing=checkpointing, decoder_checkpointing=decoder_checkpointing)
+        picture = [self.denoiser] if self.replacement else [self.denoiser, "vae"]
+        small = source(repo, revision, variant, self.kind, [*self.text, *picture, "scheduler"])
+        vae = self.replacement.config if self.replacement else small.config("vae")
+        if self.vae_levels not in vae:
+            raise UserError(
+                f"{repo}: the VAE's config.json has no {self.vae_levels}: it is not of the kind that is needed"
+            )
+        self.scale = 2 ** (len(vae[self.vae_levels]) - 1)
+        self.side = latent_side(resolution, self.scale * self.patch)
+        scheduler = small.scheduler()
+        self.plan(small.config(self.denoiser), scheduler)
+
+        self.source = small.with_weights()
+        self.weights = {**self.source.weights, **(self.replacement.weights if self.replacement else {})}
+        ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
+        self.pipeline = self.source.load(picture, self.dtype, self.device, scheduler=scheduler, **ready)
+        self.network, self.decoder = getattr(self.pipeline, self.denoiser), self.pipeline.vae
+        recompute(self.network, checkpointing)
+        recompute(self.decoder.decoder, decoder_checkpointing, self.decoder_blocks())
+        self.latent_shape = (self.network.config.in_channels, self.side, self.side)
+        self.embeddings = PromptEmbeddings(
+            source=self.source,
+            parts=self.text,
+            dtype=self.dtype,
+            device=self.device,
+            encoder_device=encoder_device,
+            cache=cache,
+            names=self.answers,
+            settings=self.prompting(),
+        )
+
+    def plan(self, config: Mapping[str, Any], scheduler: Any) -> None:
+        """Read the one step's constants from the scheduler; ``UserError`` where the pipeline's step is another one."""
+        raise NotImplementedError
+
+    def prompting(self) -> dict[str, Any]:
+        """What ``encode_prompt`` is told besides the prompt."""
+        return {}
+
+    def decoder_blocks(self) -> list[nn.Module]:
+        """The decoder's blocks to compute again, if it does not know them itself."""
+        return []
+
+    def encode(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        return self.embeddings.get(prompts)
+
+    def decode(self, latent: Tensor) -> Image:
+        """The picture of the decoder's own input, in the latent's number type."""
+        (image,) = self.decoder.decode(latent.to(self.decoder.dtype), return_dict=False)
+        return self.pipeline.image_processor.denormalize(image.to(latent.dtype))
