@@ -1,6 +1,7 @@
 """One run: every missing image optimised, scored and recorded, batch after batch. Knows nothing of Hydra."""
 
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,18 +78,40 @@ class Experiment:
         )
 
     def complete(self, run: Run, images: Sequence[Key], batch: int) -> int:
-        """Optimise and record ``images``, ``batch`` at a time; returns how many failed (each leaves its reason)."""
+        """Optimise and record ``images``, ``batch`` at a time; returns how many failed (each leaves its reason).
+
+        The batches come in an order that no other process shares, and what another one recorded meanwhile is left out:
+        two that were started by mistake do almost nothing twice (docs/decisions/0004).
+        """
         failed = 0
+        batches = [images[start : start + batch] for start in range(0, len(images), batch)]
+        random.shuffle(batches)
         with tqdm(total=len(images), desc="images", disable=None, position=0) as bar:
-            for start in range(0, len(images), batch):
-                chunk = images[start : start + batch]
-                try:
-                    failed += self._complete_batch(run, chunk)
-                except (RuntimeError, ValueError) as error:  # out of memory, a failed kernel, a latent not finite
-                    for image in chunk:
-                        run.fail(*image, f"{type(error).__name__}: {error}")
-                    failed += len(chunk)
+            for chunk in batches:
+                missing = [image for image in chunk if not run.has(*image)]
+                failed += self._try(run, missing) if missing else 0
                 bar.update(len(chunk))
+        return failed
+
+    def _try(self, run: Run, images: Sequence[Key], note: str = "") -> int:
+        """A batch; where the GPU's memory does not do, its images one by one, then under a cheaper memory policy."""
+        try:
+            failed = self._complete_batch(run, images)
+        except torch.OutOfMemoryError as error:
+            if len(images) > 1:
+                return sum(self._try(run, [image], "out of memory: batch=1") for image in images)
+            saved = getattr(self.model, "save_memory", lambda: None)()
+            if saved and not note.endswith(saved):
+                return self._try(run, images, f"{note or 'out of memory'}: {saved}")
+            run.fail(*images[0], f"out of memory under the cheapest policy: {error}")
+            return 1
+        except (RuntimeError, ValueError) as error:  # a failed kernel, a latent not finite
+            for image in images:
+                run.fail(*image, f"{type(error).__name__}: {error}")
+            return len(images)
+        if note:
+            for image in images:
+                run.note(*image, note)
         return failed
 
     def _complete_batch(self, run: Run, images: Sequence[Key]) -> int:

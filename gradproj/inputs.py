@@ -13,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from gradproj.errors import UserError
 
 KEYS = {"model", "method", "reward", "rewards", "prompts", "seeds", "steps", "batch", "shard", "shards", "keep"}
-KEYS |= {"held_out", "protocol", "score_every", "max_skips", "results", "untuned_lr", "block", "tuned"}
+KEYS |= {"held_out", "max_retries", "protocol", "score_every", "max_skips", "results", "untuned_lr", "block", "tuned"}
 AT_LEAST = {"steps": 1, "seeds": 1, "batch": 1, "shards": 1, "shard": 0, "score_every": 1, "max_skips": 1}
+AT_LEAST |= {"max_retries": 0}
 
 
 def choose_rewards(arguments: Sequence[str], folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import shlex
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -109,6 +110,15 @@ class Run:
         """Names of the images whose whole record is here, packed or not; a damaged one is an error."""
         return {name for name, _ in self.records()}
 
+    def has(self, prompt: int, seed: int) -> bool:
+        """Whether this image's record is here by now (packed ones are not looked at)."""
+        return _is_closed(self.images / f"{self.name(prompt, seed)}.csv")
+
+    def recorded(self) -> set[str]:
+        """As ``done``, fast: by each last line alone. A cut or empty record does not count: it is to be redone."""
+        loose = {path.stem for path in self.images.glob("[!.]*.csv") if _is_closed(path)}
+        return loose | {name for name, _ in self._packed()}
+
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(name, checked CSV text without its seal) of every recorded image, by name; refuses one that stands twice."""
         seen: dict[str, bytes] = {}
@@ -155,8 +165,16 @@ class Run:
     def write(
         self, prompt: int, seed: int, rows: Iterable[Mapping[str, float | int | None]], pictures: Mapping[str, Any]
     ) -> None:
-        """Place the pictures (suffix -> PIL image), then the CSV: the CSV's existence is "this image is done"."""
+        """Place the pictures (suffix -> PIL image), then the CSV: the CSV's existence is "this image is done".
+
+        An image that another worker recorded meanwhile stays as it is; what is left of a cut record is moved aside.
+        """
         name = self.name(prompt, seed)
+        record = self.images / f"{name}.csv"
+        if record.exists():
+            if _is_closed(record):
+                return
+            record.replace(record.with_suffix(".csv.damaged"))
         for suffix, picture in pictures.items():
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
@@ -164,12 +182,36 @@ class Run:
         columns = self.header.split(",")
         lines = [self.header, *(",".join(_cell(row.get(column)) for column in columns) for row in rows)]
         text = ("\n".join(lines) + "\n").encode()
-        place(self.images / f"{name}.csv", text + _SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
+        place(record, text + _SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
         (self.images / f"{name}.failed").unlink(missing_ok=True)
 
     def fail(self, prompt: int, seed: int, reason: str) -> None:
-        """Leave word of an image that could not be finished; a later run tries it again."""
-        place(self.images / f"{self.name(prompt, seed)}.failed", reason.encode() + b"\n")
+        """Leave word of an image that could not be finished, a line per attempt; a later run tries it again."""
+        path = self.images / f"{self.name(prompt, seed)}.failed"
+        before = path.read_bytes() if path.exists() else b""
+        place(path, before + " ".join(reason.split()).encode() + b"\n")
+
+    def failures(self) -> dict[str, list[str]]:
+        """Image -> why each attempt at it failed, of the images that are not recorded."""
+        reasons = {path.stem: path.read_text(errors="replace").splitlines() for path in self.images.glob("*.failed")}
+        return {name: lines for name, lines in sorted(reasons.items()) if not (self.images / f"{name}.csv").exists()}
+
+    def note(self, prompt: int, seed: int, text: str) -> None:
+        """Leave word of how an image came about that is not as the others did, in ``<image>.note``."""
+        place(self.images / f"{self.name(prompt, seed)}.note", text.encode() + b"\n")
+
+    def ask(self, seeds: int) -> None:
+        """Remember that ``seeds`` pictures of every prompt are wanted, if no more were wanted before."""
+        if seeds > self.asked:
+            place(self.folder / "seeds", f"{seeds}\n".encode())
+
+    @property
+    def asked(self) -> int:
+        """The most seeds that were wanted so far; 0 where no run of today's form wanted any."""
+        try:
+            return int((self.folder / "seeds").read_text())
+        except (OSError, ValueError):
+            return 0
 
     def pack(self) -> int:
         """Move the CSVs into one ``records.tar.xz`` (same bytes for the same records); returns how many it holds."""
@@ -198,6 +240,18 @@ class Run:
             place(self.images / f"{name}.csv", content)
         (self.folder / PACKED).unlink(missing_ok=True)
         return len(packed)
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether a record's last line is its seal: false for a cut, an empty or a missing one."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - len(_SEAL) - 65))
+            tail = file.read()
+    except OSError:
+        return False
+    return tail.startswith(_SEAL) and tail.endswith(b"\n") and len(tail) == len(_SEAL) + 65
 
 
 def _cell(value: float | int | None) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -59,8 +60,15 @@ def main() -> None:
 
 
 def _run(config: DictConfig) -> None:
-    choices = HydraConfig.get().runtime.choices
-    run_once(config, model=choices["model"], method=choices["method"])
+    hydra_config = HydraConfig.get()
+    choices = hydra_config.runtime.choices
+    try:
+        run_once(config, model=choices["model"], method=choices["method"])
+    except UserError as error:
+        if hydra_config.mode != RunMode.MULTIRUN:
+            raise
+        _complain(str(error))  # the other cells of the sweep go on
+        _failed.append(" ".join(hydra_config.overrides.task))
 
 
 def _complain(message: str) -> int:
@@ -101,15 +109,20 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
     run = Run.create(Path(plain["results"]), science, environment)
     images = [(prompt, seed) for prompt in range(len(prompts)) for seed in range(plain["seeds"])]
     mine = images[plain["shard"] :: plain["shards"]]
-    done = run.done()
-    missing = [image for image in mine if run.name(*image) not in done]
-    print(f"{run.folder}: {len(mine) - len(missing)} of {len(mine)} images recorded, {len(missing)} to do", flush=True)
+    run.ask(plain["seeds"])
+    done = run.recorded()
+    given_up = {name for name, attempts in run.failures().items() if len(attempts) > plain["max_retries"]}
+    missing = [image for image in mine if run.name(*image) not in done | given_up]
+    recorded, lost = (sum(run.name(*image) in names for image in mine) for names in (done, given_up))
+    print(f"{run.folder}: {recorded} of {len(mine)} images recorded, {len(missing)} to do", flush=True)
+    if lost:
+        print(f"{lost} failed {plain['max_retries'] + 1} times and are left alone: max_retries=... tries them again")
     try:
         failed = experiment.complete(run, missing, plain["batch"])
         parts.clear()
         del experiment  # the held-out rewards get the memory that the generator had
         _score_after(run, config, [name for name in config["rewards"] if name not in now], plain["batch"])
-        _conclude(run, failed)
+        _conclude(run, failed, lost)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -145,11 +158,12 @@ def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, 
     return _instantiate(node), _science(OmegaConf.to_container(node, resolve=True))
 
 
-def _conclude(run: Run, failed: int) -> None:
-    if failed:
+def _conclude(run: Run, failed: int, lost: int) -> None:
+    if failed or lost:
         _failed.append(run.folder.name)
+    if failed:
         print(f"{failed} images failed, see {run.images}/*.failed; the same command tries them again", file=sys.stderr)
-    if run.done():
+    if run.recorded():
         from gradproj import report
 
         print(report.summary(run.folder))

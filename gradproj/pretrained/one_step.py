@@ -63,6 +63,7 @@ class OneStepModel:
         ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
         self.pipeline = self.source.load(picture, self.dtype, self.device, scheduler=scheduler, **ready)
         self.network, self.decoder = getattr(self.pipeline, self.denoiser), self.pipeline.vae
+        self.policies = {"decoder_checkpointing": decoder_checkpointing, "checkpointing": checkpointing}
         recompute(self.network, checkpointing)
         recompute(self.decoder.decoder, decoder_checkpointing, self.decoder_blocks())
         self.latent_shape = (self.network.config.in_channels, self.side, self.side)
@@ -88,6 +89,15 @@ class OneStepModel:
     def decoder_blocks(self) -> list[nn.Module]:
         """The decoder's blocks to compute again, if it does not know them itself."""
         return []
+
+    def save_memory(self) -> str | None:
+        """Go on under the next cheaper memory policy, for good; what it is, None where there is none."""
+        for key, network in (("decoder_checkpointing", self.decoder.decoder), ("checkpointing", self.network)):
+            if self.policies[key] == "none":
+                self.policies[key] = "blocks"
+                recompute(network, "blocks", self.decoder_blocks() if key == "decoder_checkpointing" else ())
+                return f"{key}=blocks"
+        return None
 
     def encode(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         return self.embeddings.get(prompts)
