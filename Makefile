@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check table pack unpack tune reproduce train parity
+.PHONY: run test check table pack unpack tune reproduce train parity test-slurm
 
 run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="method=reno seeds=2"
 	OMP_NUM_THREADS=2 $(BIN)/gradproj-run $(ARGS)
 
 test: .venv/.installed ## the whole suite
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-slurm: .venv/.installed ## sweeps on a Slurm of four nodes, started on this host: killed, pre-empted, timed out (3 minutes)
+	$(BIN)/python -m pytest -q -rs tests/slurm/check_slurm.py $(ARGS)
 
 check: .venv/.installed ## what a commit must pass: format, lint, types, tests
 	$(BIN)/ruff format --check .

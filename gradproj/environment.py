@@ -1,5 +1,6 @@
 """Where a run ran: commit, versions, machine, command line. Written once beside its records."""
 
+import json
 import os
 import platform
 import subprocess
@@ -9,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+COMMAND = "GRADPROJ_COMMAND"  # what was typed, as JSON: a cluster's worker is another process with other arguments
 PACKAGES = ("gradproj", "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "huggingface_hub")
 PACKAGES += ("numpy", "pillow", "hydra-core", "omegaconf", "safetensors")
 
@@ -19,7 +21,7 @@ def describe(device: Any) -> dict[str, Any]:
 
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": json.loads(os.environ.get(COMMAND, "null")) or [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git": git_state(Path(__file__).parent),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},

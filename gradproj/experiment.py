@@ -106,6 +106,8 @@ class Experiment:
             run.fail(*images[0], f"out of memory under the cheapest policy: {error}")
             return 1
         except (RuntimeError, ValueError) as error:  # a failed kernel, a latent not finite
+            if type(error).__module__.startswith("submitit"):
+                raise  # the scheduler ends this worker: no fault of the image's
             for image in images:
                 run.fail(*image, f"{type(error).__name__}: {error}")
             return len(images)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def place(path: Path, content: bytes) -> None:
-    """Write beside the place, flush to disk, rename into it; on failure (a full disk) leave nothing behind."""
+    """Write beside the place, flush to disk, rename into it; on failure (full disk, signal) leave nothing behind."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # alone, whatever machine writes beside us
     try:
         with partial.open("wb") as file:
@@ -15,7 +15,7 @@ def place(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError:
+    except BaseException:  # a signal's, too
         partial.unlink(missing_ok=True)
         raise
 

@@ -112,11 +112,11 @@ class Run:
 
     def has(self, prompt: int, seed: int) -> bool:
         """Whether this image's record is here by now (packed ones are not looked at)."""
-        return _is_closed(self.images / f"{self.name(prompt, seed)}.csv")
+        return is_closed(self.images / f"{self.name(prompt, seed)}.csv")
 
     def recorded(self) -> set[str]:
         """As ``done``, fast: by each last line alone. A cut or empty record does not count: it is to be redone."""
-        loose = {path.stem for path in self.images.glob("[!.]*.csv") if _is_closed(path)}
+        loose = {path.stem for path in self.images.glob("[!.]*.csv") if is_closed(path)}
         return loose | {name for name, _ in self._packed()}
 
     def records(self) -> Iterator[tuple[str, bytes]]:
@@ -172,7 +172,7 @@ class Run:
         name = self.name(prompt, seed)
         record = self.images / f"{name}.csv"
         if record.exists():
-            if _is_closed(record):
+            if is_closed(record):
                 return
             record.replace(record.with_suffix(".csv.damaged"))
         for suffix, picture in pictures.items():
@@ -242,7 +242,7 @@ class Run:
         return len(packed)
 
 
-def _is_closed(path: Path) -> bool:
+def is_closed(path: Path) -> bool:
     """Whether a record's last line is its seal: false for a cut, an empty or a missing one."""
     try:
         with path.open("rb") as file:

@@ -4,24 +4,25 @@ Torch and everything that needs it is imported once there is work, so that ``--h
 """
 
 import errno
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj import inputs
-from gradproj.environment import describe
-from gradproj.errors import UserError
+from gradproj.environment import COMMAND, describe
+from gradproj.errors import Incomplete, UserError
 from gradproj.pictures import before_after
+from gradproj.plan import Cell, cell, total
 from gradproj.records import Run
 
 PACKAGE = Path(__file__).parent
@@ -31,7 +32,7 @@ SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
 ELSEWHERE = {"repo", "revision", "variant", "vae_repo", "vae_revision", "cache", "text_encoder_device"}
 ELSEWHERE |= {"checkpointing", "decoder_checkpointing", "tokenizer", "tokenizer_revision", "predictor"}
 ELSEWHERE |= {"sha256", "tokenizer_sha256", "predictor_sha256"}
-_failed: list[str] = []  # runs of this process with failed images: the exit code of a multirun
+_failed: list[int] = []  # images of the run under way that failed
 
 
 def data_folder(name: str) -> Path:
@@ -41,34 +42,84 @@ def data_folder(name: str) -> Path:
 
 
 def main() -> None:
-    """The console script. Exit code 0: all recorded, 1: some images failed, 2: a message says what to change."""
-    application = hydra.main(version_base="1.3", config_path=str(data_folder("configs")), config_name="config")(_run)
+    """``gradproj-run``. Exit code 0: all recorded, 1: some images are not, 2: a message says what to change."""
+    os.environ[COMMAND] = json.dumps([Path(sys.argv[0]).name, *sys.argv[1:]])
+    _apply(_run)
+    sys.exit(0)
+
+
+def plan() -> None:
+    """``gradproj-plan``, with the arguments of a ``gradproj-run``: what that would do. Does nothing itself."""
+    sys.argv[1:] = [one for one in sys.argv[1:] if not one.startswith("hydra/launcher=")]
+    cells: list[Cell] = []
+    _apply(lambda config: cells.append(_plan(config)))
+    print(total(cells))
+
+
+def _apply(task: Callable[[DictConfig], None]) -> None:
+    """Hydra's main on ``task``, its failures turned into messages and exit codes."""
+    application = hydra.main(version_base="1.3", config_path=str(data_folder("configs")), config_name="config")(task)
     sys.argv[1:] = inputs.choose_rewards(sys.argv[1:], data_folder("configs") / "rewards")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print over many lines, and leaves it to us
     try:
         application()
     except UserError as error:
         sys.exit(_complain(str(error)))
+    except Incomplete as error:
+        _complain(str(error))
+        sys.exit(1)
     except (HydraException, OmegaConfBaseException) as error:
         message = str(error).split("Config search path")[0].split("\nTo append to your config")[0]
-        sys.exit(_complain(" ".join(message.split()) + " (gradproj-run --help lists keys and choices)"))
+        hint = (
+            "pip install 'gradproj[slurm]'" if "submitit_slurm" in message else "gradproj-run --help lists the choices"
+        )
+        sys.exit(_complain(f"{' '.join(message.split())} ({hint})"))
     except OSError as error:
         sys.exit(_complain(f"{error.strerror}: {error.filename}"))
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("submitit"):
+            raise
+        last = str(error).strip().splitlines()[-1]
+        _complain(
+            f"a task of the cluster was lost or refused ({last}); its logs are in results/logs; the command goes on"
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("\ngradproj-run: stopped; the same command goes on")
-    sys.exit(1 if _failed else 0)
 
 
 def _run(config: DictConfig) -> None:
-    hydra_config = HydraConfig.get()
-    choices = hydra_config.runtime.choices
-    try:
-        run_once(config, model=choices["model"], method=choices["method"])
-    except UserError as error:
-        if hydra_config.mode != RunMode.MULTIRUN:
-            raise
-        _complain(str(error))  # the other cells of the sweep go on
-        _failed.append(" ".join(hydra_config.overrides.task))
+    choices = HydraConfig.get().runtime.choices
+    _failed.clear()
+    run_once(config, model=choices["model"], method=choices["method"])
+    if _failed:  # Hydra passes an exception on from any worker, and lets the other cells of a sweep go on
+        raise Incomplete(f"{sum(_failed)} images failed; the same command tries them again, gradproj-status tells why")
+
+
+def _plan(config: DictConfig) -> Cell:
+    choices = HydraConfig.get().runtime.choices
+    plain = inputs.check(config)
+    prompts = inputs.read_prompts(plain["prompts"], data_folder("prompts"))
+    target = [plain["reward"]] if isinstance(plain["reward"], str) else list(plain["reward"])
+    if plain["held_out"] == "after":
+        plain["rewards"] = {name: plain["rewards"][name] for name in target}
+    science = _named(choices["model"], choices["method"], target, plain) | {"prompts": prompts}
+    one = cell(science, _mine(plain, len(prompts)), plain["max_retries"], Path(plain["results"]))
+    print(one.line())
+    return one
+
+
+def _named(model: str, method: str, target: Sequence[str], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's name covers, without prompts and weights."""
+    names = {"model": model, "method": method, "reward": "+".join(target)}
+    return {"names": names} | {key: _science(plain[key]) for key in SCIENCE}
+
+
+def _mine(plain: Mapping[str, Any], prompts: int) -> list[tuple[int, int]]:
+    """The images (prompt id, seed) of this worker's shard."""
+    return [(prompt, seed) for prompt in range(prompts) for seed in range(plain["seeds"])][
+        plain["shard"] :: plain["shards"]
+    ]
 
 
 def _complain(message: str) -> int:
@@ -102,13 +153,10 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
     weights = {"model": dict(parts["model"].weights)} | {
         name: dict(one.weights) for name, one in parts["rewards"].items()
     }
-    names = {"model": model, "method": method, "reward": "+".join(target)}
-    science = {"names": names} | {key: _science(plain[key]) for key in SCIENCE}
-    science |= {"prompts": prompts, "weights": weights}
+    science = _named(model, method, list(target), plain) | {"prompts": prompts, "weights": weights}
     environment = describe(parts["model"].device) | {"weights": weights, "model": plain["model"]}
     run = Run.create(Path(plain["results"]), science, environment)
-    images = [(prompt, seed) for prompt in range(len(prompts)) for seed in range(plain["seeds"])]
-    mine = images[plain["shard"] :: plain["shards"]]
+    mine = _mine(plain, len(prompts))
     run.ask(plain["seeds"])
     done = run.recorded()
     given_up = {name for name, attempts in run.failures().items() if len(attempts) > plain["max_retries"]}
@@ -122,7 +170,8 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
         parts.clear()
         del experiment  # the held-out rewards get the memory that the generator had
         _score_after(run, config, [name for name in config["rewards"] if name not in now], plain["batch"])
-        _conclude(run, failed, lost)
+        _failed.extend(count for count in (failed, lost) if count)
+        _conclude(run, failed)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -158,9 +207,7 @@ def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, 
     return _instantiate(node), _science(OmegaConf.to_container(node, resolve=True))
 
 
-def _conclude(run: Run, failed: int, lost: int) -> None:
-    if failed or lost:
-        _failed.append(run.folder.name)
+def _conclude(run: Run, failed: int) -> None:
     if failed:
         print(f"{failed} images failed, see {run.images}/*.failed; the same command tries them again", file=sys.stderr)
     if run.recorded():

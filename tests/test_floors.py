@@ -11,7 +11,7 @@ FLOORS = [
     {"miniature", "pretrained"},
     {"noise", "models", "rewards", "methods"},
     {"optimize", "records", "environment"},
-    {"pictures", "scores", "status"},
+    {"pictures", "plan", "scores", "status"},
     {"experiment", "report", "inputs", "rescore"},
     {"run"},
 ]

@@ -1,0 +1,110 @@
+"""What a command would do, from the records alone: which images are missing and why, how long, how much disk.
+
+Imports no torch and loads no model. Runs are found by all that their names cover except the weights, whose hashes only
+the model itself can tell.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from gradproj.errors import UserError
+from gradproj.records import Run, fingerprint, is_closed
+
+SAMPLE = 20  # records that are read for an estimate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a plan: its images, why each that is to do is missing, and what others like it took."""
+
+    name: str
+    recorded: int
+    missing: Counter[str]  # reason -> images
+    seconds: float | None  # of an image
+    device: str
+    megabytes: float | None  # of an image
+
+    def line(self) -> str:
+        why = ", ".join(f"{count} {reason}" for reason, count in self.missing.most_common()) or "nothing to do"
+        return f"{self.name}: {self.recorded} recorded; {why}"
+
+
+def cell(science: Mapping[str, Any], images: Iterable[tuple[int, int]], retries: int, results: Path) -> Cell:
+    """``science``: a run's config without its weights. ``images``: those that this command would see to."""
+    names = science["names"]
+    prefix = f"{names['model']}-{names['method']}-{names['reward']}"
+    own = [run for run in _runs(results) if fingerprint(_without_weights(run.config)) == fingerprint(science)]
+    recorded, failures, cut = set(), {}, set()
+    for run in own:
+        recorded |= run.recorded()
+        failures |= run.failures()
+        cut |= {path.stem for path in run.images.glob("[!.]*.csv")} - recorded
+    missing: Counter[str] = Counter()
+    wanted = [f"{prompt:04d}-{seed}" for prompt, seed in images]
+    for name in wanted:
+        if name in recorded:
+            continue
+        attempts = len(failures.get(name, []))
+        if attempts > retries:
+            missing[f"given up after {attempts} attempts"] += 1
+        elif attempts:
+            missing[f"failed ({failures[name][-1][:80]}), to be tried again"] += 1
+        else:
+            missing["cut, to be made again" if name in cut else "not begun"] += 1
+    like = own or [run for run in _runs(results) if _alike(run.config, science)]
+    return Cell(prefix, len(recorded.intersection(wanted)), missing, *_costs(like))
+
+
+def total(cells: Iterable[Cell]) -> str:
+    """Images to do, hours and gigabytes; what no record tells is said to be unknown."""
+    cells = list(cells)
+    left = [sum(count for why, count in one.missing.items() if not why.startswith("given up")) for one in cells]
+    known = [(one, count) for one, count in zip(cells, left, strict=True) if count and one.seconds is not None]
+    hours = sum(count * (one.seconds or 0) for one, count in known) / 3600
+    gigabytes = sum(count * (one.megabytes or 0) for one, count in known) / 1000
+    unknown = sum(left) - sum(count for _, count in known)
+    devices = " and ".join(sorted({one.device for one, _ in known}))
+    lines = [f"{sum(left)} images to do in {len(cells)} runs"]
+    if known:
+        lines.append(f"about {hours:.2g} hours on one {devices}, scores and saving aside; {gigabytes:.2g} GB")
+    if unknown:
+        lines.append(f"{unknown} of them are of models or steps without a record here: hours and GB unknown")
+    return "\n".join(lines)
+
+
+def _runs(results: Path) -> list[Run]:
+    folder = results / "runs"
+    return [Run.open(path) for path in sorted(folder.glob("[!.]*"))] if folder.is_dir() else []
+
+
+def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "weights"}
+
+
+def _alike(config: Mapping[str, Any], science: Mapping[str, Any]) -> bool:
+    """The same model at the same number of steps: about the same work per image, whatever the method."""
+    return all(fingerprint(config[key]) == fingerprint(science[key]) for key in ("model", "steps"))
+
+
+def _costs(runs: list[Run]) -> tuple[float | None, str, float | None]:
+    """Median seconds of an image, the device, and megabytes of an image, from a sample of the records."""
+    seconds, sizes, device = [], [], "unknown device"
+    for run in runs:
+        for path in islice((path for path in run.images.glob("[!.]*.csv") if is_closed(path)), SAMPLE):
+            last = path.read_text(encoding="utf-8").splitlines()[-2].split(",")
+            seconds.append(float(last[1]))
+            pictures = (path.with_suffix(".png"), path.with_name(f"{path.stem}-start.png"))
+            sizes.append(sum(one.stat().st_size for one in (path, *pictures) if one.exists()) / 1e6)
+        try:
+            device = json.loads((run.folder / "env.json").read_text(encoding="utf-8"))["device"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{run.folder} has no readable env.json ({error}): restore it") from error
+        if seconds:
+            return median(seconds), device, median(sizes)
+    return None, device, None
