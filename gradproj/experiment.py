@@ -95,25 +95,27 @@ class Experiment:
 
     def _try(self, run: Run, images: Sequence[Key], note: str = "") -> int:
         """A batch; where the GPU's memory does not do, its images one by one, then under a cheaper memory policy."""
+        failed, reason = 0, ""
         try:
             failed = self._complete_batch(run, images)
         except torch.OutOfMemoryError as error:
-            if len(images) > 1:
-                return sum(self._try(run, [image], "out of memory: batch=1") for image in images)
-            saved = getattr(self.model, "save_memory", lambda: None)()
-            if saved and not note.endswith(saved):
-                return self._try(run, images, f"{note or 'out of memory'}: {saved}")
-            run.fail(*images[0], f"out of memory under the cheapest policy: {error}")
-            return 1
+            reason = str(error)  # the exception itself would hold the failed attempt in memory
         except (RuntimeError, ValueError) as error:  # a failed kernel, a latent not finite
             if type(error).__module__.startswith("submitit"):
                 raise  # the scheduler ends this worker: no fault of the image's
             for image in images:
                 run.fail(*image, f"{type(error).__name__}: {error}")
             return len(images)
-        if note:
-            for image in images:
-                run.note(*image, note)
+        if reason and len(images) > 1:
+            return sum(self._try(run, [image], "out of memory: batch=1") for image in images)
+        if reason:
+            saved = getattr(self.model, "save_memory", lambda: None)()
+            if saved:
+                return self._try(run, images, f"{note or 'out of memory'}: {saved}")
+            run.fail(*images[0], f"out of memory under the cheapest policy: {reason}")
+            return 1
+        for image in images if note else ():
+            run.note(*image, note)
         return failed
 
     def _complete_batch(self, run: Run, images: Sequence[Key]) -> int:

@@ -69,8 +69,9 @@ def _check_target(plain: dict[str, Any]) -> None:
         raise UserError(
             f"reward must be a name or a mix such as '{{shapes_matcher: 5, shapes_aesthetic: 1}}', got {target!r}"
         )
-    if isinstance(target, dict):  # the order of a mix is not part of it, and a mix of one is that one
-        plain["reward"] = {name: target[name] for name in sorted(target)} if len(target) > 1 else names[0]
+    if isinstance(target, dict):  # the order of a mix is not part of it, and one at weight 1 is that one
+        single = len(target) == 1 and next(iter(target.values())) == 1
+        plain["reward"] = names[0] if single else {name: target[name] for name in sorted(target)}
     for name in names:
         if name not in scored:
             raise UserError(

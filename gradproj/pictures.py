@@ -16,7 +16,7 @@ def before_after(images: Path, most: int = 16) -> Path | None:
     None where there are no PNGs, as in a packed run that came without them.
     """
     both = ((start, start.with_name(start.name.replace("-start", ""))) for start in sorted(images.glob("*-start.png")))
-    pairs = list(islice((pair for pair in both if pair[1].exists()), most))
+    pairs = list(islice((pair for pair in both if all(one.exists() and one.stat().st_size for one in pair)), most))
     if not pairs:
         return None
     place(images.parent / "before_after.png", sheet(pairs))

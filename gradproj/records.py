@@ -5,6 +5,7 @@
 A record appears by rename, whole or not at all. A packed run has ``records.tar.xz`` with the same files instead.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -116,7 +117,7 @@ class Run:
 
     def recorded(self) -> set[str]:
         """As ``done``, fast: by each last line alone. A cut or empty record does not count: it is to be redone."""
-        loose = {path.stem for path in self.images.glob("[!.]*.csv") if is_closed(path)}
+        loose = {path.stem for path in self.images.glob("[0-9]*-*[0-9].csv") if is_closed(path)}
         return loose | {name for name, _ in self._packed()}
 
     def records(self) -> Iterator[tuple[str, bytes]]:
@@ -174,7 +175,8 @@ class Run:
         if record.exists():
             if is_closed(record):
                 return
-            record.replace(record.with_suffix(".csv.damaged"))
+            with contextlib.suppress(FileNotFoundError):  # another worker was first
+                record.replace(record.with_suffix(".csv.damaged"))
         for suffix, picture in pictures.items():
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
@@ -194,7 +196,8 @@ class Run:
     def failures(self) -> dict[str, list[str]]:
         """Image -> why each attempt at it failed, of the images that are not recorded."""
         reasons = {path.stem: path.read_text(errors="replace").splitlines() for path in self.images.glob("*.failed")}
-        return {name: lines for name, lines in sorted(reasons.items()) if not (self.images / f"{name}.csv").exists()}
+        recorded = self.recorded() if reasons else set()
+        return {name: lines for name, lines in sorted(reasons.items()) if name not in recorded}
 
     def note(self, prompt: int, seed: int, text: str) -> None:
         """Leave word of how an image came about that is not as the others did, in ``<image>.note``."""

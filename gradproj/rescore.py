@@ -1,6 +1,6 @@
 """Score a finished run's saved pictures with another reward, without optimising again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,23 @@ from gradproj.records import Run
 from gradproj.scores import Scores
 
 
-def rescore(run: Run, name: str, reward: Any, settings: Mapping[str, Any], batch: int = 8) -> int:
-    """Add ``reward``'s official scores of every recorded image to ``<run>/scores/<name>.csv``; returns how many.
+def rescore(
+    run: Run,
+    name: str,
+    reward: Any,
+    settings: Mapping[str, Any],
+    batch: int = 8,
+    images: Collection[str] | None = None,
+) -> int:
+    """Add ``reward``'s official scores of the recorded ``images`` (None: all) to ``<run>/scores/<name>.csv``.
 
-    ``settings`` are the reward's own, as a run's config.yaml would name them. Images that have a row are left alone; a
-    kill loses one batch. ``UserError`` where a record's pictures are not there (a packed run may come without).
+    Answers how many it scored. ``settings`` are the reward's own, as a run's config.yaml would name them. Images that
+    have a row are left alone; a kill loses one batch. ``UserError`` where a record's pictures are not there (a packed
+    run may come without).
     """
     checkpoint = {"weights": dict(reward.weights), "settings": dict(settings)}
-    missing = sorted(run.done() - scores.given(run, name, checkpoint).keys())
+    wanted = run.done() if images is None else run.done() & set(images)
+    missing = sorted(wanted - scores.given(run, name, checkpoint).keys())
     pictures = [path for image in missing for path in _pictures(run, image)]
     absent = [path for path in pictures if not path.is_file()]
     if absent:

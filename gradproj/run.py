@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradproj import inputs
+from gradproj import inputs, scores
 from gradproj.environment import COMMAND, describe
 from gradproj.errors import Incomplete, UserError
 from gradproj.pictures import before_after
@@ -30,7 +30,7 @@ LOOP = ("steps", "keep", "score_every", "max_skips")
 SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
 # Where a part comes from and how it fits in memory: no part of the science, which names the weights themselves.
 ELSEWHERE = {"repo", "revision", "variant", "vae_repo", "vae_revision", "cache", "text_encoder_device"}
-ELSEWHERE |= {"checkpointing", "decoder_checkpointing", "tokenizer", "tokenizer_revision", "predictor"}
+ELSEWHERE |= {"checkpointing", "decoder_checkpointing", "tokenizer", "tokenizer_revision", "predictor", "architecture"}
 ELSEWHERE |= {"sha256", "tokenizer_sha256", "predictor_sha256"}
 _failed: list[int] = []  # images of the run under way that failed
 
@@ -169,7 +169,8 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
         failed = experiment.complete(run, missing, plain["batch"])
         parts.clear()
         del experiment  # the held-out rewards get the memory that the generator had
-        _score_after(run, config, [name for name in config["rewards"] if name not in now], plain["batch"])
+        own = {run.name(*image) for image in mine}
+        _score_after(run, config, [name for name in config["rewards"] if name not in now], plain["batch"], own)
         _failed.extend(count for count in (failed, lost) if count)
         _conclude(run, failed)
     except OSError as error:
@@ -182,19 +183,23 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
 def _meet(reward: Any, name: str, prompts: Sequence[str]) -> None:
     """A reward that scores after the work is tried before it: its files, its settings, the prompts."""
     try:
-        if hasattr(reward, "encode"):
-            reward.encode(prompts)
+        for start in range(0, len(prompts) if hasattr(reward, "encode") else 0, 1024):
+            reward.encode(prompts[start : start + 1024])
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{name} cannot score these prompts: {error}") from error
 
 
-def _score_after(run: Run, config: DictConfig, names: list[str], batch: int) -> None:
-    """The rewards of ``held_out=after``, one after another, from the saved pictures of what is recorded by now."""
+def _score_after(run: Run, config: DictConfig, names: list[str], batch: int, images: set[str]) -> None:
+    """The rewards of ``held_out=after``, one after another, from the saved pictures of this worker's images."""
     from gradproj.rescore import rescore
 
+    there = scores.read(run)
+    recorded = images & run.recorded()
     for name in names:
+        if name in there and recorded <= there[name].values.keys():
+            continue
         settings = _science(OmegaConf.to_container(config["rewards"][name], resolve=True))
-        rescore(run, name, _instantiate(config["rewards"][name]), settings, batch)
+        rescore(run, name, _instantiate(config["rewards"][name]), settings, batch, recorded)
 
 
 def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -213,15 +218,19 @@ def _conclude(run: Run, failed: int) -> None:
     if run.recorded():
         from gradproj import report
 
-        print(report.summary(run.folder))
+        try:
+            print(report.summary(run.folder))
+        except UserError as error:  # another worker's damaged record: this one's own are whole
+            print(f"no summary: {error}", file=sys.stderr)
         print(f"records:      {run.images}")
         print(f"before/after: {before_after(run.images) or 'no PNGs here'}")
 
 
 def _science(value: Any) -> Any:
-    """``value`` without the keys of ELSEWHERE, at any depth."""
+    """``value`` without the keys of ELSEWHERE in gradproj's own parts; another one's settings all count."""
     if isinstance(value, dict):
-        return {key: _science(one) for key, one in value.items() if key not in ELSEWHERE}
+        own = str(value.get("_target_", "")).startswith("gradproj.")
+        return {key: _science(one) for key, one in value.items() if not (own and key in ELSEWHERE)}
     return value
 
 

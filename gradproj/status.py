@@ -39,7 +39,7 @@ class Status:
 def status(run: Run) -> Status:
     """Look at one run: names and last lines of its records, so that 100,000 take seconds."""
     recorded = run.recorded()
-    seeds = max([run.asked, *(1 + int(name.partition("-")[2]) for name in recorded)])
+    seeds = max([1, run.asked, *(1 + int(name.partition("-")[2]) for name in recorded)])
     reasons = Counter(lines[-1] if lines else "no reason given" for lines in run.failures().values())
     age = time.time() - run.images.stat().st_mtime if run.images.is_dir() else float("inf")
     return Status(run, len(run.config["prompts"]) * seeds, len(recorded), reasons, age)

@@ -29,6 +29,7 @@ from torch import Tensor
 from torchvision import transforms
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from gradproj import inputs
 from gradproj.errors import UserError
 from gradproj.pretrained import hub, preprocess, weights_file
 from gradproj.run import run_once
@@ -351,7 +352,10 @@ def test_one_published_file_under_the_name_of_another_is_refused(own):
         UserError, match=r"has no HPS_v2.1_compressed.pt \(there: HPS_v2_compressed.pt, architecture.js"
     ):
         build("hpsv2", keys)
-    assert list(build("hpsv2", keys | {"file": "HPS_v2_compressed.pt"}).weights) == ["HPS_v2_compressed.pt"]
+    assert list(build("hpsv2", keys | {"file": "HPS_v2_compressed.pt"}).weights) == [
+        "HPS_v2_compressed.pt",
+        "architecture",
+    ]
     (folder / "HPS_v2_compressed.pt").rename(folder / "HPS_v2.1_compressed.pt")
     with pytest.raises(UserError, match="cut, renamed or another file: expected sha256 c57a38fb"):
         build("hpsv2", {**keys, "sha256": yaml.safe_load((CONFIGS / "rewards" / "hpsv2.yaml").read_text())["sha256"]})
@@ -426,7 +430,7 @@ def test_a_tokenizer_with_more_words_than_the_network_is_refused(keys, tmp_path)
 def test_weights_name_the_files_of_a_folder_and_the_commit_of_a_repository(keys, own, monkeypatch):
     local, folder = keys("pickscore"), Path(keys("pickscore")["repo"])
     weights = build("pickscore", local).weights
-    assert weights.keys() == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert weights.keys() == {"config.json", "model.safetensors", "tokenizer of tokenizer.json"}
     assert weights["config.json"] == hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
     asked = []
 
@@ -438,7 +442,7 @@ def test_weights_name_the_files_of_a_folder_and_the_commit_of_a_repository(keys,
     published = yaml.safe_load((CONFIGS / "rewards" / "pickscore.yaml").read_text())
     assert build("pickscore", {}).weights == {
         published["repo"]: f"commit of {published['revision']}",
-        published["tokenizer"]: f"commit of {published['tokenizer_revision']}",
+        f"tokenizer of {published['tokenizer']}": f"commit of {published['tokenizer_revision']}",
     }
     assert asked == [
         (published["repo"], published["revision"], ["config.json", "model.safetensors"]),
@@ -500,6 +504,50 @@ def test_a_run_climbs_one_and_scores_all(target: str, compose, keys, tmp_path, m
         assert np.isfinite(table.iloc[[0, 2]][names].to_numpy()).all()
         assert len(set(table["reward"].tolist())) == 3
         assert set(table["skipped"].tolist()) == {0}
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "L", "LA", "RGBA", "CMYK"])
+def test_pictures_of_other_modes_are_cut_as_openai_and_imagereward_cut_them(mode: str):
+    """Their transforms resize and crop first and make it RGB last, which for palettes is another picture."""
+    levels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    picture = Pillow.fromarray(levels).convert(mode)
+    steps = [transforms.Resize(32, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(32)]
+    published = transforms.Compose(
+        [
+            *steps,
+            lambda one: one.convert("RGB"),
+            transforms.ToTensor(),
+            transforms.Normalize(preprocess.MEAN, preprocess.STD),
+        ]
+    )(picture)
+    ours = preprocess.fit_pictures([picture], 32, preprocess.centre_torchvision, convert_first=False)
+    torch.testing.assert_close(ours[0], published, rtol=0, atol=1e-5)
+
+
+def test_one_reward_climbed_at_another_weight_keeps_it(compose):
+    for weight in (-1, 5):
+        plain = inputs.check(compose(f"reward={{shapes_matcher: {weight}}}"))
+        assert plain["reward"] == {"shapes_matcher": weight}
+    assert inputs.check(compose("reward={shapes_matcher: 1}"))["reward"] == "shapes_matcher"
+
+
+def test_text_goes_through_the_network_once_also_for_scoring(keys):
+    reward = build("pickscore", keys("pickscore"))
+    calls = []
+    reward.network.text_model.register_forward_hook(lambda *_: calls.append(1))
+    pictures = [Pillow.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    for _ in range(3):
+        reward.encode(["one", "two"])
+        reward.score(pictures, ["one", "two"])
+    assert len(calls) == 1
+
+
+def test_the_formula_of_hpsv2s_architecture_is_part_of_its_weights(own):
+    keys = own("hpsv2")
+    file = Path(keys["architecture"])
+    before = build("hpsv2", keys).weights["architecture"]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"quick_gelu": True}))
+    assert build("hpsv2", keys).weights["architecture"] != before
 
 
 def test_a_flux_with_all_four_rewards_from_the_command_line(tmp_path: Path):

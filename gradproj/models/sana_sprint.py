@@ -33,12 +33,16 @@ class SanaSprint(OneStepModel):
     vae_levels = "encoder_block_out_channels"
 
     def __init__(self, guidance_scale: float, **common: Any) -> None:
+        if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, (int, float)):
+            raise UserError(f"guidance_scale must be a number, got {guidance_scale!r}: type model.guidance_scale=4.5")
         self.guidance_scale = guidance_scale
         super().__init__(**common)
         defaults = json.dumps([DEFAULTS["max_timesteps"], self.prompting()], sort_keys=True)
         self.weights["defaults of SanaSprintPipeline"] = hashlib.sha256(defaults.encode()).hexdigest()
 
     def plan(self, config: Mapping[str, Any], scheduler: Any) -> None:
+        if not config.get("guidance_embeds"):
+            raise UserError("the transformer takes no guidance (plain SANA's does not): use SANA-Sprint's kind")
         if not isinstance(scheduler, SCMScheduler) or scheduler.config["prediction_type"] != "trigflow":
             raise UserError(
                 f"expected an SCMScheduler with prediction_type trigflow, got {type(scheduler).__name__} "

@@ -1,7 +1,7 @@
 """CLIP towers in transformers' layout (config.json, model.safetensors, tokenizer.json), frozen, loaded once."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -55,9 +55,12 @@ def load_tower(
         path = folder / "model.safetensors"
         build: Any = kind
         tower = fill(lambda: build(part), read(path), path, (*OLD_BUFFERS, *unused))
-        blocks = [block for name, block in tower.named_modules() if name.endswith("encoder.layers")]
+        blocks = [block for name, block in tower.named_modules() if name.endswith("vision_model.encoder.layers")]
         apply_checkpointing(checkpointing, [block for layers in blocks for block in layers.children()])
+        scale = getattr(tower, "logit_scale", None)
         tower = tower.to(device=default_device(), dtype=form)
+        if scale is not None:  # a unit, not a weight: bfloat16 would make 100 into 98.9
+            tower.logit_scale.data = scale.data.to(device=default_device(), dtype=torch.float32)
         _towers[key] = tower
     return tower, weights
 
@@ -73,7 +76,7 @@ def apply_checkpointing(policy: str, blocks: Sequence[nn.Module]) -> None:
 
 def embed_image(tower: Any, pixels: Pixels) -> Embedding:
     """Unit vectors of normalised pixels (b, 3, size, size), in the pixels' dtype; differentiable."""
-    hidden = tower.vision_model(pixel_values=pixels.to(tower.dtype)).pooler_output
+    hidden = tower.vision_model(pixel_values=pixels.to(tower.visual_projection.weight.dtype)).pooler_output
     return F.normalize(tower.visual_projection(hidden).to(pixels.dtype), dim=-1)
 
 
@@ -93,7 +96,9 @@ class Prompts:
 
     def __init__(self, tower: CLIPModel, repo: str, revision: str) -> None:
         folder, weights = locate(repo, revision, {"tokenizer.json": None})
-        self.tower, self.tokenizer, self.weights = tower, load_tokenizer(folder / "tokenizer.json"), weights
+        self.tower, self.tokenizer = tower, load_tokenizer(folder / "tokenizer.json")
+        self.weights = {f"tokenizer of {name}": value for name, value in weights.items()}
+        self.known: dict[str, Tensor] = {}
         known, words = tower.config.text_config.vocab_size, self.tokenizer.get_vocab_size()  # type: ignore[union-attr]
         if words > known:
             raise UserError(f"the tokenizer of {repo} has {words} tokens, the network {known}: give the one it has")
@@ -102,13 +107,26 @@ class Prompts:
         """(b, 77) int64: start, the prompt, end, and zeros, which the causal attention does not see."""
         return torch.tensor([encoding.ids for encoding in self.tokenizer.encode_batch(list(prompts))])
 
-    @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Embedding:
-        """Unit vectors, float32 (float64 of a float64 tower)."""
+        """Unit vectors, float32 (float64 of a float64 tower); each prompt goes through the network once."""
+        return remember(self.known, prompts, self._embed)
+
+    @torch.no_grad()
+    def _embed(self, prompts: Sequence[str]) -> Embedding:
         hidden = self.tower.text_model(input_ids=self.tokens(prompts).to(self.tower.device)).pooler_output
         embedding = self.tower.text_projection(hidden)
         wide = torch.promote_types(embedding.dtype, torch.float32)
         return F.normalize(embedding.to(wide), dim=-1)
+
+
+def remember(
+    known: dict[str, Tensor], prompts: Sequence[str], embed: Callable[[Sequence[str]], Embedding]
+) -> Embedding:
+    """A row per prompt: from ``known`` (prompt -> row), to which ``embed`` adds those that are new."""
+    new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+    if new:
+        known.update(zip(new, embed(new), strict=True))
+    return torch.stack([known[prompt] for prompt in prompts])
 
 
 def load_tokenizer(file: Path) -> Tokenizer:
@@ -121,6 +139,8 @@ def load_tokenizer(file: Path) -> Tokenizer:
     if not whole:
         raise UserError(f"{file} is no tokenizer: give the tokenizer.json that the model was trained with")
     tokenizer = Tokenizer.from_str(content)
+    if tokenizer.encode("a").ids == tokenizer.encode("b").ids:
+        raise UserError(f"{file} does not tell words apart: give the tokenizer.json that the model was trained with")
     tokenizer.enable_truncation(LENGTH)
     tokenizer.enable_padding(length=LENGTH, pad_id=0, pad_token="!")
     return tokenizer

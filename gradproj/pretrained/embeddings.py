@@ -17,6 +17,12 @@ from gradproj.files import place
 from gradproj.pretrained.source import Source
 
 
+def check_cache(cache: str) -> None:
+    """``UserError`` unless ``cache`` can be a folder's name."""
+    if not isinstance(cache, str) or not cache:
+        raise UserError(f"cache must be a folder, got {cache!r}: type model.cache=PATH")
+
+
 def parse_device(name: str | None, device: torch.device) -> torch.device:
     """The text encoders' device: ``device`` if none is named."""
     try:
@@ -48,8 +54,6 @@ class PromptEmbeddings:
         names: Sequence[str | None],
         settings: Mapping[str, Any],
     ) -> None:
-        if not isinstance(cache, str) or not cache:
-            raise UserError(f"cache must be a folder, got {cache!r}: type model.cache=PATH")
         self.source, self.parts, self.dtype, self.device = source, parts, dtype, device
         self.encoder_device, self.folder = encoder_device, Path(cache).expanduser()
         self.names, self.settings = names, settings

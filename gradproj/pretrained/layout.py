@@ -30,7 +30,7 @@ def local_folder(repo: str) -> Path | None:
 def latent_side(resolution: int, multiple: int) -> int:
     """``resolution`` / ``multiple``; ``UserError`` unless it is a whole number, at least 1."""
     if not isinstance(resolution, int) or resolution < multiple or resolution % multiple:
-        near = max(round(resolution / multiple), 1) if isinstance(resolution, (int, float)) else 32
+        near = max(resolution // multiple, 1) if isinstance(resolution, int) else 32
         raise UserError(
             f"resolution must be a multiple of {multiple}, got {resolution!r}: type model.resolution={near * multiple}"
         )
@@ -86,6 +86,10 @@ def check_kind(folder: Path, repo: str, kind: type[Any], parts: Sequence[str]) -
         if not (folder / part).is_dir():
             raise UserError(f"{repo} has no folder {part}: it is not a whole {kind.__name__}")
         there = {path.name for path in (folder / part).iterdir()}
+        for name in there & {"config.json", "tokenizer_config.json", "tokenizer.json"}:
+            read_json(folder / part / name)  # a cut one is told by name, and now
+        if part.startswith("text_encoder") and "config.json" not in there:
+            raise UserError(f"{repo}/{part} has no config.json: fetch the folder again")
         if part.startswith("tokenizer"):
             vocabulary = any(needed <= there for needed in VOCABULARIES)
             if "tokenizer_config.json" not in there or not vocabulary:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gradproj.errors import UserError
 from gradproj.pretrained import precision
-from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
+from gradproj.pretrained.embeddings import PromptEmbeddings, check_cache, parse_device
 from gradproj.pretrained.layout import latent_side
 from gradproj.pretrained.recompute import check_policies, recompute
 from gradproj.pretrained.source import Component, Source, fetch
@@ -45,15 +45,15 @@ class OneStepModel:
     ) -> None:
         self.dtype, self.device, self.resolution = precision.parse(dtype, self.refused), default_device(), resolution
         encoder_device = parse_device(text_encoder_device, self.device)
+        check_cache(cache)
         check_policies(checkpointing=checkpointing, decoder_checkpointing=decoder_checkpointing)
         picture = [self.denoiser] if self.replacement else [self.denoiser, "vae"]
         small = source(repo, revision, variant, self.kind, [*self.text, *picture, "scheduler"])
         vae = self.replacement.config if self.replacement else small.config("vae")
-        if self.vae_levels not in vae:
-            raise UserError(
-                f"{repo}: the VAE's config.json has no {self.vae_levels}: it is not of the kind that is needed"
-            )
-        self.scale = 2 ** (len(vae[self.vae_levels]) - 1)
+        levels = vae.get(self.vae_levels)
+        if not isinstance(levels, list) or not levels:
+            raise UserError(f"{repo}: the VAE's config.json has no {self.vae_levels}: it is not of the kind needed")
+        self.scale = 2 ** (len(levels) - 1)
         self.side = latent_side(resolution, self.scale * self.patch)
         scheduler = small.scheduler()
         self.plan(small.config(self.denoiser), scheduler)

@@ -56,8 +56,13 @@ def fit_inside(image: Image, size: int) -> Pixels:
     return normalise(F.pad(image, (left, size - width - left, top, size - height - top)))
 
 
-def fit_pictures(pictures: Sequence[Picture], size: int, centre: Centre) -> Pixels:
-    """PIL pictures of any sizes and modes to (b, 3, size, size) float32: the same, resized by PIL in 8 bits."""
+def fit_pictures(pictures: Sequence[Picture], size: int, centre: Centre, convert_first: bool = True) -> Pixels:
+    """PIL pictures of any sizes and modes to (b, 3, size, size) float32: the same, resized by PIL in 8 bits.
+
+    ``convert_first``: to RGB before the resize, as transformers does; OpenAI's and ImageReward's transforms do it last.
+    """
+    if convert_first:
+        pictures = [picture.convert("RGB") for picture in pictures]
     return torch.cat([normalise(to_tensor(_fit_one(picture, size, centre))) for picture in pictures])
 
 
@@ -80,7 +85,6 @@ def pair_up(pictures: Sequence[Picture], prompts: Sequence[str]) -> None:
 
 
 def _fit_one(picture: Picture, size: int, centre: Centre) -> Picture:
-    picture = picture.convert("RGB")
     height, width = _shorter_to(size, picture.height, picture.width)
     if (width, height) != picture.size:
         picture = picture.resize((width, height), Resampling.BICUBIC)

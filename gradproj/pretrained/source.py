@@ -44,11 +44,11 @@ class Source:
 
     def scheduler(self) -> Any:
         """The scheduler, new."""
-        name = layout.read_json(self.folder / layout.INDEX)["scheduler"][1]
+        entry: Any = layout.read_json(self.folder / layout.INDEX).get("scheduler")
         try:
-            return getattr(diffusers, name).from_pretrained(self.folder / "scheduler")
+            return getattr(diffusers, entry[1]).from_pretrained(self.folder / "scheduler")
         except (AttributeError, *LOADING) as error:
-            raise UserError(f"{self.repo}: its scheduler {name} cannot be loaded: {error}") from error
+            raise UserError(f"{self.repo}: its scheduler {entry} cannot be loaded: {error}") from error
 
     def with_weights(self) -> "Source":
         """The same with its weights here: fetched from the hub, or hashed. ``UserError`` if some are missing."""

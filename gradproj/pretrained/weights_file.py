@@ -17,6 +17,7 @@ from gradproj.pretrained import hub
 from gradproj.pretrained.layout import local_folder
 
 Network = TypeVar("Network", bound=nn.Module)
+FUZZ = (LookupError, TypeError, AttributeError)  # what a tampered pickle makes of torch.load
 State = dict[str, Tensor]
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float64")}
 
@@ -74,7 +75,7 @@ def check(path: Path, expected: str | None) -> str:
         found = sha256(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): give the published file") from error
-    if expected is not None and found != expected:
+    if expected is not None and found != expected.lower():
         raise UserError(
             f"{path} is cut, renamed or another file: expected sha256 {expected}, found {found}; fetch it again, "
             "or give its own sha256 (null: take it as it is) if you mean this one"
@@ -88,7 +89,7 @@ def read(path: Path) -> State:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, *FUZZ) as error:
         raise UserError(f"{path} is cut or no weight file ({error}): fetch it again") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} holds more than tensors and is not read: {str(error).splitlines()[0]}") from error

@@ -42,7 +42,7 @@ class Aesthetic:
         tower, weights = load_tower(
             CLIPVisionModelWithProjection, repo, revision, sha256, dtype, checkpointing, TEXT_HALF
         )
-        self.weights = weights | {path.name: found}
+        self.weights = weights | {f"predictor {path.name}": found}
         head = fill(lambda: ScoreHead(tower.config.projection_dim), read(path), path)
         head = head.to(device=self.device, dtype=form)
         self.network = nn.ModuleDict({"tower": tower, "head": head}).eval()
@@ -57,7 +57,9 @@ class Aesthetic:
     @torch.no_grad()
     def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
         pair_up(pictures, prompts)
-        return self._rate(fit_pictures(pictures, self.size, centre_torchvision).to(self.device)).cpu()
+        return self._rate(
+            fit_pictures(pictures, self.size, centre_torchvision, convert_first=False).to(self.device)
+        ).cpu()
 
     def _rate(self, pixels: Tensor) -> Tensor:
         head = self.network["head"]

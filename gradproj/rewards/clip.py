@@ -43,5 +43,5 @@ class Clip:
         return self._logit(pixels, self.encode(prompts)).cpu()
 
     def _logit(self, pixels: Tensor, text: Tensor) -> Tensor:
-        scale = self.network.logit_scale.to(pixels.dtype).exp()
+        scale = self.network.logit_scale.exp().to(pixels.dtype)
         return scale * cosine(embed_image(self.network, pixels), text)

@@ -3,6 +3,7 @@
 Source: https://github.com/tgxs002/HPSv2 (package hpsv2 1.2.0, img_score.py), arXiv 2306.09341.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 
 from gradproj.errors import UserError
-from gradproj.pretrained.clip_tower import Embedding, apply_checkpointing, cosine
+from gradproj.pretrained.clip_tower import Embedding, apply_checkpointing, cosine, remember
 from gradproj.pretrained.preprocess import fit_inside, pair_up, to_tensor
 from gradproj.pretrained.weights_file import fill, locate, parse_form, read
 from gradproj.types import Image, Score, default_device
@@ -44,13 +45,18 @@ class HPSv2:
         folder, self.weights = locate(repo, revision, {file: sha256})
         path = folder / file
         network: Any = fill(lambda: open_clip.CLIP(**sizes), read(path), path)
-        apply_checkpointing(checkpointing, [*network.visual.transformer.resblocks, *network.transformer.resblocks])
+        apply_checkpointing(checkpointing, list(network.visual.transformer.resblocks))
+        self.weights["architecture"] = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
+        self.known: dict[str, Tensor] = {}
         self.network = network.to(device=self.device, dtype=form)
         self.tokenizer = open_clip.SimpleTokenizer(context_length=network.context_length)
         self.size: int = network.visual.image_size[0]
 
-    @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Embedding:
+        return remember(self.known, prompts, self._embed_text)
+
+    @torch.no_grad()
+    def _embed_text(self, prompts: Sequence[str]) -> Embedding:
         embedding = self.network.encode_text(self.tokenizer(list(prompts)).to(self.device))
         return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
 

@@ -45,7 +45,7 @@ class ImageReward:
         self.device, form = default_device(), parse_form(dtype, checkpointing)
         folder, weights = locate(repo, revision, {file: sha256, "med_config.json": None})
         words, word_weights = locate(tokenizer, tokenizer_revision, {"vocab.txt": tokenizer_sha256})
-        self.weights = weights | word_weights
+        self.weights = weights | {f"tokenizer of {name}": value for name, value in word_weights.items()}
         self.network = load_blip(folder / file, folder / "med_config.json")
         blocks = [*self.network.vision.encoder.layers, *self.network.text.encoder.layer]
         apply_checkpointing(checkpointing, blocks)
@@ -54,6 +54,10 @@ class ImageReward:
             self.tokenizer = BertWordPieceTokenizer(str(words / "vocab.txt"), lowercase=True)
         except TypeError as error:
             raise UserError(f"{words}/vocab.txt is no BERT vocabulary ({error}): give the published file") from error
+        self.tokenizer.add_special_tokens(["[DEC]", "[ENC]"])
+        known, found = self.network.text.config.vocab_size, self.tokenizer.get_vocab_size()
+        if found > known:
+            raise UserError(f"{words}/vocab.txt has {found - 2} words and two are added, the network knows {known}")
         self.tokenizer.enable_truncation(LENGTH)
         self.tokenizer.enable_padding(length=LENGTH)
         self.size = self.network.size
@@ -69,5 +73,5 @@ class ImageReward:
     @torch.no_grad()
     def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
         pair_up(pictures, prompts)
-        pixels = fit_pictures(pictures, self.size, centre_torchvision).to(self.device)
+        pixels = fit_pictures(pictures, self.size, centre_torchvision, convert_first=False).to(self.device)
         return ((self.network(pixels, self.encode(prompts)) - MEAN) / STD).cpu()
