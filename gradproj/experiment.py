@@ -91,6 +91,7 @@ class Experiment:
                 missing = [image for image in chunk if not run.has(*image)]
                 failed += self._try(run, missing) if missing else 0
                 bar.update(len(chunk))
+        run.rest()
         return failed
 
     def _try(self, run: Run, images: Sequence[Key], note: str = "") -> int:
@@ -125,6 +126,7 @@ class Experiment:
         label = f"  {texts[0]}" + (f" and {len(texts) - 1} more" if len(texts) > 1 else "")
         with tqdm(steps, total=self.steps + 1, desc=label[:60], disable=None, position=1, leave=False) as bar:
             for step in bar:
+                run.beat(len(images))
                 bar.set_postfix(reward=f"{step.reward.mean().item():.4f}", refresh=False)
                 self._follow(step, texts, tracks)
         self._score_best(texts, tracks)

@@ -12,7 +12,9 @@ import json
 import lzma
 import os
 import shlex
+import socket
 import tarfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from gradproj.files import place
 
 COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped")  # then a column per score
 PACKED = "records.tar.xz"
+BEAT = 30  # seconds between two signs of life of a worker
 _SEAL = b"# sha256 "
 
 
@@ -203,6 +206,29 @@ class Run:
         """Leave word of how an image came about that is not as the others did, in ``<image>.note``."""
         place(self.images / f"{self.name(prompt, seed)}.note", text.encode() + b"\n")
 
+    def beat(self, images: int) -> None:
+        """Say, every BEAT seconds at most, that this process has so many images under way; nothing depends on it."""
+        sign = self._sign
+        with contextlib.suppress(OSError):
+            if not sign.exists() or time.time() - sign.stat().st_mtime > BEAT:
+                sign.parent.mkdir(exist_ok=True)
+                place(sign, f"{images}\n".encode())
+
+    def rest(self) -> None:
+        """Take back what ``beat`` said."""
+        with contextlib.suppress(OSError):
+            self._sign.unlink(missing_ok=True)
+            self._sign.parent.rmdir()  # by the last one
+
+    def running(self) -> int:
+        """Images under way, by the signs that live workers left in the last 20 BEATs."""
+        signs = [path for path in (self.folder / "workers").glob("[!.]*") if time.time() - _age(path) < 20 * BEAT]
+        return sum(int(path.read_text() or 0) for path in signs)
+
+    @property
+    def _sign(self) -> Path:
+        return self.folder / "workers" / f"{socket.gethostname()}-{os.getpid()}"
+
     def ask(self, seeds: int) -> None:
         """Remember that ``seeds`` pictures of every prompt are wanted, if no more were wanted before."""
         if seeds > self.asked:
@@ -255,6 +281,14 @@ def is_closed(path: Path) -> bool:
     except OSError:
         return False
     return tail.startswith(_SEAL) and tail.endswith(b"\n") and len(tail) == len(_SEAL) + 65
+
+
+def _age(path: Path) -> float:
+    """When it was written; 0 where it is gone by now."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0
 
 
 def _cell(value: float | int | None) -> str:

@@ -1,6 +1,7 @@
 """``gradproj-status``: what is there of every run, from the records alone. Imports no torch.
 
-An image is recorded, or failed (tried, and to be tried again or given up), or missing. Exit code 0: all that was wanted
+An image is recorded, or failed (tried, and to be tried again or given up), or missing; running are those of the last
+two that a worker has under way, by its signs of life. Exit code 0: all that was wanted
 is recorded; 1: something is not; 2: a message says what is wrong.
 """
 
@@ -14,8 +15,6 @@ from pathlib import Path
 from gradproj.errors import UserError
 from gradproj.records import Run
 
-RECENT = 600  # seconds: a folder where something appeared since then is being worked on, or was just now
-
 
 @dataclass(frozen=True)
 class Status:
@@ -25,7 +24,7 @@ class Status:
     wanted: int
     recorded: int
     reasons: Counter[str]
-    age: float  # seconds since something last appeared among the images
+    running: int  # images that live workers have under way: part of the missing, or of the failed that are tried again
 
     @property
     def failed(self) -> int:
@@ -41,8 +40,7 @@ def status(run: Run) -> Status:
     recorded = run.recorded()
     seeds = max([1, run.asked, *(1 + int(name.partition("-")[2]) for name in recorded)])
     reasons = Counter(lines[-1] if lines else "no reason given" for lines in run.failures().values())
-    age = time.time() - run.images.stat().st_mtime if run.images.is_dir() else float("inf")
-    return Status(run, len(run.config["prompts"]) * seeds, len(recorded), reasons, age)
+    return Status(run, len(run.config["prompts"]) * seeds, len(recorded), reasons, run.running())
 
 
 def find(results: Path) -> list[Run]:
@@ -57,11 +55,10 @@ def find(results: Path) -> list[Run]:
 def page(every: list[Status], results: Path) -> str:
     """A line per run and the reasons of the failures below."""
     width = max(len(one.run.folder.name) for one in every)
-    lines = [f"{'run':<{width}}  recorded  failed  missing"]
+    lines = [f"{'run':<{width}}  recorded  failed  missing  running"]
     for one in every:
-        new = f"  something new {one.age:.0f} s ago" if one.age < RECENT and one.recorded < one.wanted else ""
-        counts = f"{one.recorded:>8}  {one.failed:>6}  {one.missing:>7}"
-        lines.append(f"{one.run.folder.name:<{width}}  {counts}{new}")
+        counts = f"{one.recorded:>8}  {one.failed:>6}  {one.missing:>7}  {one.running:>7}"
+        lines.append(f"{one.run.folder.name:<{width}}  {counts}")
     total = f"{sum(one.recorded for one in every)} of {sum(one.wanted for one in every)} images recorded"
     lines += ["", f"{total} in {len(every)} runs; logs of sweeps are in {results / 'logs'}"]
     for one in every:

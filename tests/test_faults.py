@@ -99,16 +99,16 @@ assert os.waitpid(worker(), 0)[1] == 0
 
 
 def test_workers_killed_at_random_moments_leave_what_an_undisturbed_one_does(tmp_path: Path) -> None:
-    settings = ("prompts=shapes_demo", line.SETTINGS[1], "method=none", "steps=2", "seeds=8", "batch=1")
+    settings = ("prompts=shapes_demo", line.SETTINGS[1], "method=none", "steps=2", "seeds=16", "batch=1")
     said = {}
-    for name, kills in (("killed", 24), ("sound", 0)):
+    for name, kills in (("killed", 50), ("sound", 0)):
         arguments = [sys.executable, "-c", WORKERS, str(CONFIGS), str(tmp_path / name), str(kills), *settings]
         done = subprocess.run(arguments, env=line.environment(), capture_output=True, text=True, timeout=line.HANGING)
         assert done.returncode == 0, done.stderr
         said[name] = [int(one.split()[1]) for one in done.stdout.splitlines() if one.startswith("recorded ")]
-    assert sorted(said["killed"]) == said["killed"] and len(set(said["killed"])) > 3 and said["killed"][-1] < 128
+    assert sorted(said["killed"]) == said["killed"] and len(set(said["killed"])) > 3 and said["killed"][-1] < 256
     killed, sound = (Run.open(next((tmp_path / name / "runs").iterdir())) for name in ("killed", "sound"))
-    assert len(sound.done()) == 128 and not list(killed.images.glob("*.damaged"))
+    assert len(sound.done()) == 256 and not list(killed.images.glob("*.damaged"))
     assert without_seconds(killed) == without_seconds(sound)
 
 
