@@ -123,6 +123,17 @@ class Run:
         loose = {path.stem for path in self.images.glob("[0-9]*-*[0-9].csv") if is_closed(path)}
         return loose | {name for name, _ in self._packed()}
 
+    def damaged(self, names: set[str]) -> set[str]:
+        """Which of ``names`` have a record here that ``check`` refuses."""
+        found = set()
+        for name, content in self._loose():
+            try:
+                if name in names:
+                    self.check(name, content)
+            except UserError:
+                found.add(name)
+        return found
+
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(name, checked CSV text without its seal) of every recorded image, by name; refuses one that stands twice."""
         seen: dict[str, bytes] = {}

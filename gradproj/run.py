@@ -172,7 +172,7 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
         own = {run.name(*image) for image in mine}
         _score_after(run, config, [name for name in config["rewards"] if name not in now], plain["batch"], own)
         _failed.extend(count for count in (failed, lost) if count)
-        _conclude(run, failed)
+        _conclude(run, failed, own)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -212,7 +212,7 @@ def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, 
     return _instantiate(node), _science(OmegaConf.to_container(node, resolve=True))
 
 
-def _conclude(run: Run, failed: int) -> None:
+def _conclude(run: Run, failed: int, own: set[str]) -> None:
     if failed:
         print(f"{failed} images failed, see {run.images}/*.failed; the same command tries them again", file=sys.stderr)
     if run.recorded():
@@ -220,8 +220,10 @@ def _conclude(run: Run, failed: int) -> None:
 
         try:
             print(report.summary(run.folder))
-        except UserError as error:  # another worker's damaged record: this one's own are whole
-            print(f"no summary: {error}", file=sys.stderr)
+        except UserError as error:
+            if run.damaged(own):
+                raise
+            print(f"no summary: {error}", file=sys.stderr)  # another worker's record: this one's own are whole
         print(f"records:      {run.images}")
         print(f"before/after: {before_after(run.images) or 'no PNGs here'}")
 
