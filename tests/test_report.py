@@ -111,6 +111,7 @@ def edit(path: Path, old: bytes, new: bytes) -> None:
     rows: Any = pd.read_csv(io.BytesIO(text), keep_default_na=False, na_values=[""]).astype(float)
     prompt, seed = map(int, path.stem.split("-"))
     lines = [{c: None if np.isnan(r[c]) and c in SCORES else r[c] for c in columns} for r in rows.to_dict("records")]
+    path.unlink()  # a record that is there is never replaced
     Run.open(path.parents[1]).write(prompt, seed, lines, {})
 
 
@@ -399,6 +400,7 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path, step: int, value: 
     run = make(tmp_path)
     rows = trajectory("ours", 7, STEPS, 2.0)
     rows[step]["matcher"] = value
+    (run.images / "0002-1.csv").unlink()
     run.write(2, 1, rows, {})
     assert f"0002-1.csv: row {step} " in refused(tmp_path)
 
@@ -407,6 +409,7 @@ def test_an_unscored_last_step_is_refused(tmp_path: Path) -> None:
     run = make(tmp_path)
     rows = trajectory("ours", 7, STEPS, 2.0)
     rows[-1] |= dict.fromkeys(SCORES)
+    (run.images / "0002-1.csv").unlink()
     run.write(2, 1, rows, {})
     assert f"0002-1.csv: row {STEPS} " in refused(tmp_path)
 
