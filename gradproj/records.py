@@ -2,7 +2,10 @@
 
 ``<results>/runs/<run id>/`` holds ``config.yaml`` (what changes the numbers; its hash is in the run id), ``env.json``
 (where it ran) and ``images/<prompt id>-<seed>.csv``: a row per step, closed by a line ``# sha256 <hex>`` over the rest.
-A record appears by rename, whole or not at all. A packed run has ``records.tar.xz`` with the same files instead.
+A record appears by rename, whole or not at all; what a dead node left of one is moved to ``.csv.damaged`` and redone.
+Beside it: ``.failed`` (a line per attempt), ``.note`` (made otherwise than the rest); in the folder ``seeds`` (how many
+were wanted) and ``workers/`` (signs of life, for gradproj-status alone). A packed run has ``records.tar.xz`` with the
+same files instead.
 """
 
 import contextlib

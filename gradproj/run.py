@@ -81,7 +81,7 @@ def _apply(task: Callable[[DictConfig], None]) -> None:
             raise
         last = str(error).strip().splitlines()[-1]
         _complain(
-            f"a task of the cluster was lost or refused ({last}); its logs are in results/logs; the command goes on"
+            f"a task of the cluster was lost or refused ({last}); its logs are in results/logs; give the same command"
         )
         sys.exit(1)
     except KeyboardInterrupt:

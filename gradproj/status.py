@@ -1,8 +1,8 @@
 """``gradproj-status``: what is there of every run, from the records alone. Imports no torch.
 
 An image is recorded, or failed (tried, and to be tried again or given up), or missing; running are those of the last
-two that a worker has under way, by its signs of life. Exit code 0: all that was wanted
-is recorded; 1: something is not; 2: a message says what is wrong.
+two that a worker has under way, by its signs of life. Exit code 0: all that was wanted is recorded; 1: something is
+not; 2: a message says what is wrong.
 """
 
 import argparse
