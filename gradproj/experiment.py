@@ -16,9 +16,11 @@ from gradproj.errors import UserError
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
 from gradproj.records import Run
+from gradproj.spectrum import distance, flatness
 from gradproj.types import Method, Model, Reward
 
 Key = tuple[int, int]  # (prompt id, seed) names an image
+BLOCK = 16  # B of the latent's recorded statistics, the same for every method
 
 
 @dataclass
@@ -159,8 +161,10 @@ class Experiment:
             "cosine": torch.cosine_similarity(flat, first, dim=1),
             "skipped": step.skipped,
         }
-        values = torch.stack([column.double() for column in columns.values()], dim=1).tolist()
         scored = step.index % self.score_every == 0 or step.index == self.steps
+        if scored and flat.shape[1] % (2 * BLOCK) == 0:
+            columns |= {"flatness": flatness(flat, BLOCK), "distance": distance(flat, BLOCK)}
+        values = torch.stack([column.double() for column in columns.values()], dim=1).tolist()
         scores = self._score(to_pictures(step.image), texts) if scored else [{}] * len(tracks)
         for row, score, image, track in zip(values, scores, step.image, tracks, strict=True):
             named = dict(zip(columns, row, strict=True))

@@ -28,7 +28,8 @@ import yaml
 from gradproj.errors import UserError
 from gradproj.files import place
 
-COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped")  # then a column per score
+COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped", "flatness", "distance")
+EARLIER = COLUMNS[:7]  # of the first records, which are read as if the other two were blank; a column per score follows
 PACKED = "records.tar.xz"
 BEAT = 30  # seconds between two signs of life of a worker
 _SEAL = b"# sha256 "
@@ -110,6 +111,11 @@ class Run:
     def header(self) -> str:
         return ",".join([*COLUMNS, *self.config["rewards"]])
 
+    @property
+    def headers(self) -> tuple[str, str]:
+        """The first lines that a record of this run may have: today's and the first records'."""
+        return self.header, ",".join([*EARLIER, *self.config["rewards"]])
+
     def name(self, prompt: int, seed: int) -> str:
         return f"{prompt:04d}-{seed}"
 
@@ -173,7 +179,7 @@ class Run:
         if (
             not whole
             or text.count(b"\n") != self.config["steps"] + 2
-            or not text.startswith(self.header.encode() + b"\n")
+            or not text.startswith(tuple(f"{header}\n".encode() for header in self.headers))
         ):
             raise UserError(
                 f"{self.images / name}.csv (or its packed copy) is cut, edited or foreign; remove it and run again"

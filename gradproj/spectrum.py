@@ -58,6 +58,31 @@ def project(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, "b 
     return expand((project_magnitudes(magnitude) * phase).flatten(1)).view_as(x)
 
 
+@torch.no_grad()
+def flatness(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, " b"]:
+    """Spectral flatness (Wiener entropy) per sample: geometric over arithmetic mean of the power spectrum, in [0, 1].
+
+    The spectrum is the periodogram averaged over blocks of ``block`` coefficients (Daniell's estimate): of white noise
+    about 1 - 1 / (2 block), of a point of the feasible set 1, of a coloured latent less. ``ValueError`` as ``project``.
+    """
+    check_size(x[0].numel(), block)
+    power = compact(x.double()).abs().square().unflatten(1, (-1, block)).mean(2)
+    return (power.log().mean(1).exp() / power.mean(1)).to(x.dtype)
+
+
+@torch.no_grad()
+def distance(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, " b"]:
+    """Root mean square over the entries of x - project(x), per sample: 0 on the feasible set, .146 for white noise
+    (B = 16). NaN for a sample that is all zero or not finite; otherwise ``ValueError`` as ``project``.
+    """
+    check_size(x[0].numel(), block)
+    flat = x.flatten(1)
+    usable = flat.isfinite().all(1) & (flat != 0).any(1)
+    apart = torch.full_like(flat[:, 0], math.nan)
+    apart[usable] = (flat[usable] - project(flat[usable], block)).square().mean(1).sqrt()
+    return apart
+
+
 def check_size(n: int, block: int) -> None:
     """Raise ``ValueError`` unless blocks of ``block`` coefficients tile the spectrum of ``n`` latent entries."""
     if block < 2 or n <= 0 or n % (2 * block):

@@ -1,6 +1,7 @@
 """A run on a model and rewards of a few lines, so that every recorded number can be worked out beside it."""
 
 import errno
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
+import gradproj
 from gradproj.errors import UserError
 from gradproj.experiment import Experiment, to_pictures, weighted
 from gradproj.methods import ours
@@ -280,6 +282,29 @@ def test_rows_are_the_loops_own_numbers(tmp_path: Path, batch: int) -> None:
             assert row.cosine == pytest.approx(cosine, rel=1e-5)
             assert row.skipped == 0
         assert (found.seconds.diff().dropna() >= 0).all() and found.seconds[0] >= 0
+
+
+PROJECTED = ours.method(sgd(20.0).optimizer, math.inf, 16, project_gradient=True, project_latent=True)
+
+
+def test_scored_steps_say_how_far_the_latent_is_from_noise(tmp_path: Path) -> None:
+    model = Model()
+    model.latent_shape = (3, 8, 8)  # blocks of 16 coefficients tile it; those of SHAPE are not tiled
+    one = experiment(model=model, score_every=3, method=PROJECTED)
+    run = new_run(tmp_path, one)
+    assert one.complete(run, [(0, 0)], 1) == 0
+    found = frame(run, 0)
+    there = found.flatness.notna()
+    assert set(np.flatnonzero(there)) == {0, 3, 6, 7} == set(np.flatnonzero(found.distance.notna()))
+    start = initial_latent(model.latent_shape, [(0, 0)]).double().numpy().ravel()
+    spectrum = np.fft.rfft(start, norm="ortho")
+    power = np.abs(np.append((spectrum[0] + 1j * spectrum[-1]) / np.sqrt(2), spectrum[1:-1])) ** 2
+    blocks = power.reshape(-1, 16).mean(1)
+    assert found.flatness[0] == pytest.approx(np.exp(np.log(blocks).mean()) / blocks.mean(), rel=1e-5)
+    assert found.flatness[7] == pytest.approx(1.0, abs=1e-5) and found.distance[7] == pytest.approx(0, abs=1e-5)
+    onto = gradproj.project(torch.from_numpy(start)[None])[0].numpy()
+    assert found.distance[0] == pytest.approx(np.sqrt(((start - onto) ** 2).mean()), rel=1e-4)
+    assert frame(complete(tmp_path / "untiled")[0], 0).distance.isna().all()
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 7, 100])

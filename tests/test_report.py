@@ -1,5 +1,6 @@
 """The report against plain pandas, scipy's bootstrap and numpy's interp, and everything it must refuse."""
 
+import hashlib
 import io
 import re
 import subprocess
@@ -16,6 +17,7 @@ from scipy import stats
 from gradproj.errors import UserError
 from gradproj.records import Run
 from gradproj.report import build, summary
+from gradproj.report.load import curves
 
 ROOT = Path(__file__).parents[1]
 SCORES = ("aesthetic", "matcher", "dual")
@@ -51,6 +53,7 @@ def trajectory(method: str, image: int, steps: int, gain: float, start: float = 
         values = begin + slopes * np.sqrt(step / steps) + (step > 0) * generator.normal(0, 0.05, len(SCORES))
         rows.append({"step": float(step), "seconds": 0.5 * step + 0.01 * image, "reward": values[0]})
         rows[-1] |= {"gradient_norm": 1.0, "latent_rms": 1.0, "cosine": 1 - step / 1000, "skipped": 0.0}
+        rows[-1] |= {"flatness": 0.9 - step / 1e4, "distance": 0.146 + step / 1e4}
         rows[-1] |= zip(SCORES, values, strict=True)
     return rows
 
@@ -206,6 +209,28 @@ def test_keep_best_at_60_where_every_step_is_scored(tmp_path: Path) -> None:
     rows = frame(run).query("step <= 60")
     best = rows.loc[rows.groupby("image").reward.idxmax()]
     assert row(table(tmp_path), "ours", 60).matcher == pytest.approx(best.matcher.mean(), rel=1e-5)
+
+
+def test_records_of_the_first_form_are_read_beside_todays(tmp_path: Path) -> None:
+    """The first records had no flatness and distance."""
+    run = make(tmp_path)
+    expected = curves(run, dict(sorted(run.records())))
+    first, second, *_ = sorted(run.images.glob("*.csv"))
+    rows = [line.split(",") for line in first.read_text().splitlines()[:-1]]
+    text = "".join(",".join([*row[:7], *row[9:]]) + "\n" for row in rows).encode()
+    first.unlink()
+    first.write_bytes(text + b"# sha256 " + hashlib.sha256(text).hexdigest().encode() + b"\n")
+    found = curves(run, dict(sorted(run.records())))
+    for score, values in expected.scores.items():
+        assert np.array_equal(found.scores[score], values)
+    assert np.isnan(found.latent["flatness"][0]).all() and np.isfinite(found.latent["cosine"]).all()
+    assert np.array_equal(found.latent["flatness"][1:], expected.latent["flatness"][1:])
+    assert np.isfinite(expected.latent["flatness"]).all()
+    text = text.replace(b"step,seconds", b"step,minutes", 1)
+    second.unlink()
+    second.write_bytes(text + b"# sha256 " + hashlib.sha256(text).hexdigest().encode() + b"\n")
+    with pytest.raises(UserError, match="cut, edited or foreign"):
+        list(run.records())
 
 
 def test_no_row_for_60_where_it_was_not_scored(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from gradproj.spectrum import compact, expand, project
+from gradproj.spectrum import compact, distance, expand, flatness, project
 
 BLOCKS = (4, 8, 16, 32)
 MEAN = math.sqrt(math.pi) / 2  # E |z| of z ~ CN(0, 1)
@@ -422,3 +424,29 @@ def test_an_odd_latent_has_no_compact_spectrum():
 def test_a_single_latent_without_its_batch_is_refused_with_advice():
     with pytest.raises(ValueError, match=r"batch \(b, \*latent\).*x\[None\]"):
         project(torch.randn(32))
+
+
+def test_flatness_is_the_periodograms_wiener_entropy_and_tells_noise_from_colour() -> None:
+    rng = np.random.default_rng(3)
+    white = rng.normal(size=(64, 8192))
+    found = flatness(torch.from_numpy(white)).numpy()
+    spectrum = np.fft.rfft(white, norm="ortho")
+    spectrum[:, 0] = (spectrum[:, 0].real + 1j * spectrum[:, -1].real) / np.sqrt(2)
+    power = (np.abs(spectrum[:, :-1]) ** 2).reshape(64, -1, 16).mean(2)
+    assert found == pytest.approx(scipy.stats.gmean(power, axis=1) / power.mean(1), rel=1e-10)
+    expected = np.exp(scipy.special.digamma(16)) / 16  # of the mean of 16 exponential variables
+    assert found.mean() == pytest.approx(expected, abs=4 * found.std() / 8 + 1e-3)
+    brown = torch.from_numpy(np.cumsum(white, axis=1))
+    assert flatness(brown).max() < 0.5
+    assert flatness(project(brown)) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_distance_is_zero_on_the_set_and_known_for_white_noise() -> None:
+    white = torch.from_numpy(np.random.default_rng(4).normal(size=(16, 65536)))
+    onto = project(white)
+    assert distance(onto) == pytest.approx(0.0, abs=1e-6)
+    assert distance(white).numpy() == pytest.approx((white - onto).numpy().std(1), rel=1e-3)
+    assert distance(white).mean() == pytest.approx(math.sqrt(2 - 2 * 0.98937), abs=1e-3)  # the cosine of the paper
+    assert distance(torch.stack([white[0], torch.zeros_like(white[0])])).isnan().tolist() == [False, True]
+    with pytest.raises(ValueError, match="do not tile"):
+        distance(white[:, :100])

@@ -17,6 +17,7 @@ from gradproj.errors import UserError
 from gradproj.records import COLUMNS, Run
 
 Array = NDArray[np.float64]
+LATENT = ("latent_rms", "cosine", "flatness", "distance")  # columns of a record that say whether the latent is noise
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Curves:
     exact: NDArray[np.bool_]  # (steps,): no unscored earlier step would have been kept instead
     seconds: Array  # (images, steps), per image, cumulative
     scores: dict[str, Array]  # score -> (images, steps), official units; the target first; NaN: not scored there
+    latent: dict[str, Array]  # statistic of LATENT -> (images, steps), of each step's own latent; NaN: not recorded
     rescored: dict[str, Any]  # score -> checkpoint, of those given afterwards: only at the first and the last step
 
 
@@ -91,7 +93,8 @@ def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves
     later = _given_later(run, list(records), len(steps), whole)
     scores = _target_first(run.config, scores) | {name: values for name, (_, values) in later.items()}
     checkpoints = {name: checkpoint for name, (checkpoint, _) in later.items()}
-    return Curves(run, list(records), steps, exact[steps], column["seconds"][:, steps], scores, checkpoints)
+    latent = {name: column[name][:, steps] for name in LATENT}
+    return Curves(run, list(records), steps, exact[steps], column["seconds"][:, steps], scores, latent, checkpoints)
 
 
 def _given_later(run: Run, names: list[str], steps: int, whole: bool) -> dict[str, tuple[Any, Array]]:
@@ -113,11 +116,16 @@ def _given_later(run: Run, names: list[str], steps: int, whole: bool) -> dict[st
 
 
 def _parse(run: Run, contents: list[bytes]) -> Array:
-    """(images, steps + 1, columns): one pass over all records, their headers (checked by ``Run``) cut off."""
-    header = len(run.header.encode()) + 1
-    text = io.BytesIO(b"".join([content[header:] for content in contents]))
-    frame = pd.read_csv(text, names=run.header.split(","), dtype=np.float64)
-    return frame.to_numpy().reshape(len(contents), run.config["steps"] + 1, -1)
+    """(images, steps + 1, columns): one pass over all records of a form, their headers (checked by ``Run``) cut off."""
+    columns = run.header.split(",")
+    table = np.full((len(contents), run.config["steps"] + 1, len(columns)), np.nan)
+    for header in run.headers:
+        first = f"{header}\n".encode()
+        own = [place for place, content in enumerate(contents) if content.startswith(first)]
+        text = io.BytesIO(b"".join([contents[place][len(first) :] for place in own]))
+        frame = pd.read_csv(text, names=header.split(","), dtype=np.float64) if own else pd.DataFrame(columns=columns)
+        table[own] = frame.reindex(columns=columns).to_numpy(np.float64).reshape(len(own), *table.shape[1:])
+    return table
 
 
 def _scored(run: Run, names: list[str], step: Array, scores: Array) -> NDArray[np.bool_]:
