@@ -1,0 +1,86 @@
+"""Fetch the paper's 60 T2I-CompBench++ prompts into prompts/t2i.txt, for ``gradproj-run prompts=t2i``.
+
+The first ten lines of six files of Karine-Huang/T2I-CompBench (MIT licence), at one commit and checked by sha256: the
+paper's set is ten of each of these categories, which ten is not published. On a machine without internet:
+``python scripts/fetch_prompts.py --from FOLDER``, where FOLDER has the same files (``color_val.txt`` ...).
+"""
+
+import argparse
+import hashlib
+import http.client
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from gradproj.errors import UserError
+from gradproj.files import place
+
+COMMIT = "1b7094991a57f3c22abdd4f6e8ba6c1a15517073"
+BASE = f"https://raw.githubusercontent.com/Karine-Huang/T2I-CompBench/{COMMIT}/examples/dataset"
+SHA256 = {
+    "color": "1634259756dbc77d13093d907d414480080ec9790a8c97ad09efaea7b2534f2d",
+    "shape": "37e1a276906c7ea9516cbd7ac8501be896006c0c17ca7344f260562834455bae",
+    "texture": "fbb5363515b4a28009e360afaaaf389d2dd2289e50dbb0c6ef4ea0c7fe4f3d4f",
+    "spatial": "8707a1d7e42ce3002d95363cf55f74bd043c843ae27108f5125aaaa7840ca988",
+    "non_spatial": "04c56cc9ac441dc9ea6c5157652058bd1635b5308526dd31bb29a1caab9a758d",
+    "complex": "1b808018b8d9916db3d47d5aa2ef18377a3549a56901a474156f799824cdf3b4",
+}
+EACH = 10  # lines of each file
+PLACE = Path(__file__).parents[1] / "prompts" / "t2i.txt"
+SECONDS = 30.0  # without a byte
+
+
+def read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise UserError(f"{folder / name}: {error.strerror}; --from takes the folder that has {name}") from error
+
+
+def download(base: str, name: str) -> bytes:
+    url = f"{base}/{name}"
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+            return answer.read()
+    except (OSError, ValueError, http.client.HTTPException) as error:  # no network, refused, stalled, cut short
+        raise UserError(
+            f"{url} cannot be fetched ({error}): try again, or fetch the six files elsewhere and type "
+            "python scripts/fetch_prompts.py --from FOLDER"
+        ) from error
+
+
+def prompts(folder: Path | None, base: str) -> list[str]:
+    """The 60 lines, from ``folder`` or, if None, from ``base``; ``UserError`` for a file that is not as published."""
+    lines = []
+    for category, expected in SHA256.items():
+        name = f"{category}_val.txt"
+        content = read(folder, name) if folder else download(base, name)
+        found = hashlib.sha256(content).hexdigest()
+        if found != expected:
+            source = folder or base
+            raise UserError(f"{source}/{name} is not the published file: expected sha256 {expected}, found {found}")
+        lines += content.decode("utf-8").splitlines()[:EACH]
+    return [line.strip() for line in lines]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--from", dest="folder", type=Path, help="a folder that has the six files already")
+    parser.add_argument("--base", default=BASE, help="another address of the six files; default: GitHub, that commit")
+    arguments = parser.parse_args()
+    try:
+        lines = prompts(arguments.folder, arguments.base.rstrip("/"))
+        place(PLACE, ("\n".join(lines) + "\n").encode())
+    except UserError as error:
+        print(f"fetch_prompts: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"fetch_prompts: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 2
+    print(f"{PLACE}: {len(lines)} prompts; gradproj-run prompts=t2i")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
