@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,26 @@ def _check_target(plain: dict[str, Any]) -> None:
             )
 
 
+def target(plain: Mapping[str, Any]) -> dict[str, float]:
+    """The climbed rewards' names and their weights."""
+    mix = {plain["reward"]: 1} if isinstance(plain["reward"], str) else plain["reward"]
+    return {name: float(weight) for name, weight in mix.items()}
+
+
+def split_rewards(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``plain`` with the rewards that are scored on the way, and those that are scored after it (``held_out``)."""
+    scored = plain["rewards"]
+    now = target(plain) if plain["held_out"] == "after" else scored
+    after = {name: settings for name, settings in scored.items() if name not in now}
+    return {**plain, "rewards": {name: scored[name] for name in now}}, after
+
+
+def images(plain: Mapping[str, Any], prompts: int) -> list[tuple[int, int]]:
+    """The images (prompt id, seed) of this worker's shard."""
+    every = [(prompt, seed) for prompt in range(prompts) for seed in range(plain["seeds"])]
+    return every[plain["shard"] :: plain["shards"]]
+
+
 def _is_weight(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and math.isfinite(value) and value != 0
@@ -101,8 +121,9 @@ def read_prompts(prompts: Any, folder: Path) -> list[str]:
             ) from error
         except OSError as error:
             sets = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
+            fetch = "; type: python scripts/fetch_prompts.py" if prompts == "t2i" else ""
             raise UserError(
-                f"prompts={prompts}: no such set or readable file ({error.strerror}); the sets are {sets}"
+                f"prompts={prompts}: no such set or readable file ({error.strerror}); the sets are {sets}{fetch}"
             ) from error
     if lines in ([], [""]):
         raise UserError(f"{source} holds no prompt; write one per line")

@@ -4,6 +4,7 @@ Imports no torch and loads no model. Runs are found by all that their names cove
 the model itself can tell.
 """
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,8 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from gradproj import scores
 from gradproj.errors import UserError
-from gradproj.records import Run, fingerprint, is_closed
+from gradproj.names import fingerprint
+from gradproj.progress import failures
+from gradproj.records import Run, find
 
 SAMPLE = 20  # records that are read for an estimate
 
@@ -26,39 +30,53 @@ class Cell:
     name: str
     recorded: int
     missing: Counter[str]  # reason -> images
+    unscored: Mapping[str, int]  # reward that is to score afterwards -> images recorded that it has not scored
     seconds: float | None  # of an image
     device: str
     megabytes: float | None  # of an image
 
     def line(self) -> str:
-        why = ", ".join(f"{count} {reason}" for reason, count in self.missing.most_common()) or "nothing to do"
+        reasons = [f"{count} {reason}" for reason, count in self.missing.most_common()]
+        reasons += [f"{count} recorded but not yet scored by {reward}" for reward, count in self.unscored.items()]
+        why = ", ".join(reasons) or "nothing to do"
         return f"{self.name}: {self.recorded} recorded; {why}"
 
 
-def cell(science: Mapping[str, Any], images: Iterable[tuple[int, int]], retries: int, results: Path) -> Cell:
-    """``science``: a run's config without its weights. ``images``: those that this command would see to."""
+def cell(
+    science: Mapping[str, Any],
+    images: Iterable[tuple[int, int]],
+    retries: int,
+    results: Path,
+    after: Iterable[str] = (),
+) -> Cell:
+    """``science``: a run's config without its weights. ``images``: those that this command would see to.
+
+    ``after``: the rewards that are to score the pictures when all are there.
+    """
     names = science["names"]
     prefix = f"{names['model']}-{names['method']}-{names['reward']}"
-    own = [run for run in _runs(results) if fingerprint(_without_weights(run.config)) == fingerprint(science)]
-    recorded, failures, cut = set(), {}, set()
+    there, _ = find(results)
+    own = [run for run in there if fingerprint(_without_weights(run.config)) == fingerprint(science)]
+    recorded, failed, cut, unscored = set(), {}, set(), {}
     for run in own:
         recorded |= run.recorded()
-        failures |= run.failures()
+        failed |= failures(run)
         cut |= {path.stem for path in run.images.glob("[!.]*.csv")} - recorded
+        unscored = scores.unscored(run, after, run.recorded())
     missing: Counter[str] = Counter()
     wanted = [f"{prompt:04d}-{seed}" for prompt, seed in images]
     for name in wanted:
         if name in recorded:
             continue
-        attempts = len(failures.get(name, []))
+        attempts = len(failed.get(name, []))
         if attempts > retries:
             missing[f"given up after {attempts} attempts"] += 1
         elif attempts:
-            missing[f"failed ({failures[name][-1][:80]}), to be tried again"] += 1
+            missing[f"failed ({failed[name][-1][:80]}), to be tried again"] += 1
         else:
             missing["cut, to be made again" if name in cut else "not begun"] += 1
-    like = own or [run for run in _runs(results) if _alike(run.config, science)]
-    return Cell(prefix, len(recorded.intersection(wanted)), missing, *_costs(like))
+    like = own or [run for run in there if _alike(run.config, science)]
+    return Cell(prefix, len(recorded.intersection(wanted)), missing, unscored, *_costs(like))
 
 
 def total(cells: Iterable[Cell]) -> str:
@@ -78,11 +96,6 @@ def total(cells: Iterable[Cell]) -> str:
     return "\n".join(lines)
 
 
-def _runs(results: Path) -> list[Run]:
-    folder = results / "runs"
-    return [Run.open(path) for path in sorted(folder.glob("[!.]*"))] if folder.is_dir() else []
-
-
 def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "weights"}
 
@@ -96,9 +109,10 @@ def _costs(runs: list[Run]) -> tuple[float | None, str, float | None]:
     """Median seconds of an image, the device, and megabytes of an image, from a sample of the records."""
     seconds, sizes, device = [], [], "unknown device"
     for run in runs:
-        for path in islice((path for path in run.images.glob("[!.]*.csv") if is_closed(path)), SAMPLE):
-            last = path.read_text(encoding="utf-8").splitlines()[-2].split(",")
-            seconds.append(float(last[1]))
+        for path in islice(run.images.glob("[0-9]*.csv"), SAMPLE):
+            with contextlib.suppress(UserError, FileNotFoundError):  # damaged, or moved by now
+                last = run.check(path.stem, path.read_bytes()).decode().splitlines()[-1].split(",")
+                seconds.append(float(last[1]))
             pictures = (path.with_suffix(".png"), path.with_name(f"{path.stem}-start.png"))
             sizes.append(sum(one.stat().st_size for one in (path, *pictures) if one.exists()) / 1e6)
         try:

@@ -2,22 +2,15 @@
 
 ``<results>/runs/<run id>/`` holds ``config.yaml`` (what changes the numbers; its hash is in the run id), ``env.json``
 (where it ran) and ``images/<prompt id>-<seed>.csv``: a row per step, closed by a line ``# sha256 <hex>`` over the rest.
-A record appears by rename, whole or not at all; what a dead node left of one is moved to ``.csv.damaged`` and redone.
-Beside it: ``.failed`` (a line per attempt), ``.note`` (made otherwise than the rest); in the folder ``seeds`` (how many
-were wanted) and ``workers/`` (signs of life, for gradproj-status alone). A packed run has ``records.tar.xz`` with the
-same files instead.
+A record appears by rename, whole or not at all; a damaged one is moved to ``.csv.damaged`` and redone. A packed run has
+``records.tar.xz`` with the same CSVs instead. What workers leave beside the records is in ``progress``.
 """
 
 import contextlib
-import hashlib
 import io
 import json
-import lzma
-import os
+import re
 import shlex
-import socket
-import tarfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,35 +18,21 @@ from typing import Any
 
 import yaml
 
+from gradproj import archive
 from gradproj.errors import UserError
-from gradproj.files import place
+from gradproj.files import is_sealed, place, sealed, unsealed
+from gradproj.names import fingerprint
 
 COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped", "flatness", "distance")
 EARLIER = COLUMNS[:7]  # of the first records, which are read as if the other two were blank; a column per score follows
 PACKED = "records.tar.xz"
-BEAT = 30  # seconds between two signs of life of a worker
-_SEAL = b"# sha256 "
-
-
-def fingerprint(config: Any) -> str:
-    """8 hex digits over a nested config; ``1`` and ``1.0`` are the same number, key order does not matter."""
-    return hashlib.sha256(json.dumps(_canonical(config), sort_keys=True).encode()).hexdigest()[:8]
+_NAME = re.compile(r"\d{4,}-\d+")  # of an image: <prompt id>-<seed>
 
 
 def run_id(config: Mapping[str, Any]) -> str:
     """``<model>-<method>-<reward>-<fingerprint>``."""
     names = config["names"]
     return f"{names['model']}-{names['method']}-{names['reward']}-{fingerprint(config)}"
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _canonical(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_canonical(item) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
 
 
 @dataclass(frozen=True)
@@ -125,28 +104,29 @@ class Run:
 
     def has(self, prompt: int, seed: int) -> bool:
         """Whether this image's record is here by now (packed ones are not looked at)."""
-        return is_closed(self.images / f"{self.name(prompt, seed)}.csv")
+        return is_sealed(self._record(self.name(prompt, seed)))
 
     def recorded(self) -> set[str]:
-        """As ``done``, fast: by each last line alone. A cut or empty record does not count: it is to be redone."""
-        loose = {path.stem for path in self.images.glob("[0-9]*-*[0-9].csv") if is_closed(path)}
-        return loose | {name for name, _ in self._packed()}
+        """As ``done``, but a damaged record does not count: it is to be redone. Reads all, 100,000 in seconds."""
+        loose = {path.stem for path in self.images.glob("[0-9]*.csv") if _NAME.fullmatch(path.stem) and is_sealed(path)}
+        return loose | {name for name, _ in self.packed()}
 
-    def damaged(self, names: set[str]) -> set[str]:
-        """Which of ``names`` have a record here that ``check`` refuses."""
-        found = set()
-        for name, content in self._loose():
-            try:
-                if name in names:
-                    self.check(name, content)
-            except UserError:
-                found.add(name)
-        return found
+    def damaged(self, names: Iterable[str]) -> list[str]:
+        """Which of ``names`` have a loose record whose seal is not right; a sound one of another form is none."""
+        return [name for name in sorted(names) if self._record(name).exists() and not is_sealed(self._record(name))]
+
+    def set_aside(self, name: str) -> None:
+        """Move an image's record to ``.csv.damaged`` (where that is taken, ``.csv.2.damaged``): it is to be redone."""
+        record, number = self._record(name), 1
+        while (aside := record.with_suffix(f".csv.{number}.damaged" if number > 1 else ".csv.damaged")).exists():
+            number += 1
+        with contextlib.suppress(FileNotFoundError):  # another worker was first
+            record.replace(aside)
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(name, checked CSV text without its seal) of every recorded image, by name; refuses one that stands twice."""
         seen: dict[str, bytes] = {}
-        for name, content in [*self._loose(), *self._packed()]:
+        for name, content in [*self.loose(), *self.packed()]:
             if name not in seen:
                 yield name, self.check(name, content)
             elif seen[name] != content:
@@ -155,29 +135,19 @@ class Run:
                 )
             seen[name] = content  # equal twins are what a kill during pack or unpack leaves
 
-    def _loose(self) -> list[tuple[str, bytes]]:
+    def loose(self) -> list[tuple[str, bytes]]:
+        """(name, content as it is) of every record in images/."""
         return [(path.stem, path.read_bytes()) for path in sorted(self.images.glob("[!.]*.csv"))]
 
-    def _packed(self) -> list[tuple[str, bytes]]:
-        path = self.folder / PACKED
-        if not path.exists():
-            return []
-        try:
-            content = lzma.decompress(path.read_bytes())  # all of it first: checks xz's own checksum
-            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-                files = [(m.name, archive.extractfile(m)) for m in archive.getmembers()]
-                if content[archive.offset :].strip(b"\0"):
-                    raise tarfile.ReadError("a damaged header inside")
-                return [(Path(name).stem, file.read()) for name, file in files if file]
-        except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
-            raise UserError(f"{path} is damaged ({error}); restore it") from error
+    def packed(self) -> list[tuple[str, bytes]]:
+        """The same of the archive, if there is one."""
+        return archive.members(self.folder / PACKED)
 
     def check(self, name: str, content: bytes) -> bytes:
         """The CSV text of a record whose seal, header and number of rows are right, else ``UserError``."""
-        text, mark, seal = content.rpartition(_SEAL)
-        whole = mark and seal.strip().decode(errors="replace") == hashlib.sha256(text).hexdigest()
+        text = unsealed(content)
         if (
-            not whole
+            text is None
             or text.count(b"\n") != self.config["steps"] + 2
             or not text.startswith(tuple(f"{header}\n".encode() for header in self.headers))
         ):
@@ -194,12 +164,11 @@ class Run:
         An image that another worker recorded meanwhile stays as it is; what is left of a cut record is moved aside.
         """
         name = self.name(prompt, seed)
-        record = self.images / f"{name}.csv"
+        record = self._record(name)
+        if is_sealed(record):
+            return
         if record.exists():
-            if is_closed(record):
-                return
-            with contextlib.suppress(FileNotFoundError):  # another worker was first
-                record.replace(record.with_suffix(".csv.damaged"))
+            self.set_aside(name)
         for suffix, picture in pictures.items():
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
@@ -207,108 +176,22 @@ class Run:
         columns = self.header.split(",")
         lines = [self.header, *(",".join(_cell(row.get(column)) for column in columns) for row in rows)]
         text = ("\n".join(lines) + "\n").encode()
-        place(record, text + _SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
+        place(record, sealed(text))
         (self.images / f"{name}.failed").unlink(missing_ok=True)
 
-    def fail(self, prompt: int, seed: int, reason: str) -> None:
-        """Leave word of an image that could not be finished, a line per attempt; a later run tries it again."""
-        path = self.images / f"{self.name(prompt, seed)}.failed"
-        before = path.read_bytes() if path.exists() else b""
-        place(path, before + " ".join(reason.split()).encode() + b"\n")
-
-    def failures(self) -> dict[str, list[str]]:
-        """Image -> why each attempt at it failed, of the images that are not recorded."""
-        reasons = {path.stem: path.read_text(errors="replace").splitlines() for path in self.images.glob("*.failed")}
-        recorded = self.recorded() if reasons else set()
-        return {name: lines for name, lines in sorted(reasons.items()) if name not in recorded}
-
-    def note(self, prompt: int, seed: int, text: str) -> None:
-        """Leave word of how an image came about that is not as the others did, in ``<image>.note``."""
-        place(self.images / f"{self.name(prompt, seed)}.note", text.encode() + b"\n")
-
-    def beat(self, images: int) -> None:
-        """Say, every BEAT seconds at most, that this process has so many images under way; nothing depends on it."""
-        sign = self._sign
-        with contextlib.suppress(OSError):
-            if not sign.exists() or time.time() - sign.stat().st_mtime > BEAT:
-                sign.parent.mkdir(exist_ok=True)
-                place(sign, f"{images}\n".encode())
-
-    def rest(self) -> None:
-        """Take back what ``beat`` said."""
-        with contextlib.suppress(OSError):
-            self._sign.unlink(missing_ok=True)
-            self._sign.parent.rmdir()  # by the last one
-
-    def running(self) -> int:
-        """Images under way, by the signs that live workers left in the last 20 BEATs."""
-        signs = [path for path in (self.folder / "workers").glob("[!.]*") if time.time() - _age(path) < 20 * BEAT]
-        return sum(int(path.read_text() or 0) for path in signs)
-
-    @property
-    def _sign(self) -> Path:
-        return self.folder / "workers" / f"{socket.gethostname()}-{os.getpid()}"
-
-    def ask(self, seeds: int) -> None:
-        """Remember that ``seeds`` pictures of every prompt are wanted, if no more were wanted before."""
-        if seeds > self.asked:
-            place(self.folder / "seeds", f"{seeds}\n".encode())
-
-    @property
-    def asked(self) -> int:
-        """The most seeds that were wanted so far; 0 where no run of today's form wanted any."""
-        try:
-            return int((self.folder / "seeds").read_text())
-        except (OSError, ValueError):
-            return 0
-
-    def pack(self) -> int:
-        """Move the CSVs into one ``records.tar.xz`` (same bytes for the same records); returns how many it holds."""
-        list(self.records())  # refuses damaged records and twins that differ
-        loose = self._loose()
-        everything = sorted({*loose, *self._packed()})
-        if not loose:
-            return len(everything)
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:xz", preset=9) as archive:
-            for name, content in everything:
-                member = tarfile.TarInfo(f"images/{name}.csv")
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-        place(self.folder / PACKED, buffer.getvalue())
-        for name, _ in loose:
-            (self.images / f"{name}.csv").unlink()
-        return len(everything)
-
-    def unpack(self) -> int:
-        """The reverse of ``pack``, byte for byte."""
-        list(self.records())  # refuses duplicates: nothing loose is overwritten
-        packed = self._packed()
-        self.images.mkdir(exist_ok=True)
-        for name, content in packed:
-            place(self.images / f"{name}.csv", content)
-        (self.folder / PACKED).unlink(missing_ok=True)
-        return len(packed)
+    def _record(self, name: str) -> Path:
+        return self.images / f"{name}.csv"
 
 
-def is_closed(path: Path) -> bool:
-    """Whether a record's last line is its seal: false for a cut, an empty or a missing one."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - len(_SEAL) - 65))
-            tail = file.read()
-    except OSError:
-        return False
-    return tail.startswith(_SEAL) and tail.endswith(b"\n") and len(tail) == len(_SEAL) + 65
+def find(results: Path) -> tuple[list[Run], list[Path]]:
+    """Every run under ``results/runs``, and the folders there with images but without a ``config.yaml``.
 
-
-def _age(path: Path) -> float:
-    """When it was written; 0 where it is gone by now."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0
+    A folder with neither is a run that begins this moment, or one that never did: it is left out.
+    """
+    folders = sorted(path for path in (results / "runs").glob("[!.]*") if path.is_dir())
+    runs = [path for path in folders if (path / "config.yaml").exists()]
+    strays = [path for path in folders if path not in runs and any(path.glob("images/[!.]*"))]
+    return [Run.open(path) for path in runs], strays
 
 
 def _cell(value: float | int | None) -> str:

@@ -5,21 +5,20 @@ A line ``# <JSON>`` says for which run and reward and which checkpoint and setti
 that the records hold.
 """
 
-import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradproj.errors import UserError
-from gradproj.files import place
+from gradproj.files import is_sealed, place, sealed, unsealed
 from gradproj.records import Run
 
 HEADER = "image,start,kept"
-_SEAL = "# sha256 "
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,25 @@ def read(run: Run) -> dict[str, Scores]:
     for reward in found:
         _refuse_recorded(run, reward)
     return found
+
+
+def unscored(run: Run, rewards: Iterable[str], images: Collection[str]) -> dict[str, int]:
+    """Reward -> how many of ``images`` it has not scored as yet, of those that lack some; ``UserError`` as ``read``."""
+    there = read(run)
+    lacking = {name: len(set(images) - (there[name].values.keys() if name in there else set())) for name in rewards}
+    return {name: count for name, count in lacking.items() if count}
+
+
+def set_damaged_aside(run: Run) -> list[Path]:
+    """Move files whose seal is not right to ``.csv.damaged``; the pictures give the scores again."""
+    moved = []
+    for path in (run.folder / "scores").glob("[!.]*.csv"):
+        if not is_sealed(path):
+            aside = path.with_suffix(".csv.damaged")
+            moved.append(
+                path.replace(aside if not aside.exists() else path.with_suffix(f".csv.{time.time_ns()}.damaged"))
+            )
+    return moved
 
 
 def given(run: Run, reward: str, checkpoint: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
@@ -73,7 +91,7 @@ def add(run: Run, reward: str, scores: Scores) -> Path:
         about = {"run": run.folder.name, "reward": reward, **_as_read(scores.checkpoint)}
         rows = [f"{image},{start:.6g},{kept:.6g}" for image, (start, kept) in sorted(values.items())]
         text = "\n".join([f"# {json.dumps(about, sort_keys=True)}", HEADER, *rows]) + "\n"
-        place(path, f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
+        place(path, sealed(text.encode()))
     return path
 
 
@@ -100,12 +118,11 @@ def _as_read(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse(run: Run, path: Path) -> Scores:
-    content = path.read_text(encoding="utf-8", errors="replace")
-    text, mark, seal = content.rpartition(_SEAL)
-    if not mark or seal.strip() != hashlib.sha256(text.encode()).hexdigest():
+    text = unsealed(path.read_bytes())
+    if text is None:
         raise UserError(f"{path} is cut or edited: remove it, then score again (scripts/rescore.py)")
     try:
-        first, header, *rows = text.splitlines()
+        first, header, *rows = text.decode().splitlines()
         about = json.loads(first.removeprefix("# "))
         cells = [row.split(",") for row in rows]
         values = {image: (float(start), float(kept)) for image, start, kept in cells}

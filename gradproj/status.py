@@ -1,19 +1,21 @@
-"""``gradproj-status``: what is there of every run, from the records alone. Imports no torch.
+"""How far runs are, from the records alone. Imports no torch.
 
 An image is recorded, or failed (tried, and to be tried again or given up), or missing; running are those of the last
-two that a worker has under way, by its signs of life. Exit code 0: all that was wanted is recorded; 1: something is
-not; 2: a message says what is wrong.
+two that a worker has under way, by its signs of life. A damaged record does not count: it is to be made again. Exit
+code 0: all that was wanted is recorded and scored; 1: something is not; 2: a message says what is wrong.
 """
 
 import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradproj import progress, scores
 from gradproj.errors import UserError
-from gradproj.records import Run
+from gradproj.records import Run, find
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Status:
     recorded: int
     reasons: Counter[str]
     running: int  # images that live workers have under way: part of the missing, or of the failed that are tried again
+    unscored: Mapping[str, int]  # reward that is to score afterwards -> images recorded that it has not scored
 
     @property
     def failed(self) -> int:
@@ -34,27 +37,26 @@ class Status:
     def missing(self) -> int:
         return self.wanted - self.recorded - self.failed
 
+    @property
+    def whole(self) -> bool:
+        return self.recorded == self.wanted and not self.unscored
+
 
 def status(run: Run) -> Status:
-    """Look at one run: names and last lines of its records, so that 100,000 take seconds."""
-    recorded = run.recorded()
-    seeds = max([1, run.asked, *(1 + int(name.partition("-")[2]) for name in recorded)])
-    reasons = Counter(lines[-1] if lines else "no reason given" for lines in run.failures().values())
-    return Status(run, len(run.config["prompts"]) * seeds, len(recorded), reasons, run.running())
+    """Look at one run. Records of prompts that it does not have are not counted; the table refuses them."""
+    prompts = len(run.config["prompts"])
+    recorded = {name for name in run.recorded() if int(name.partition("-")[0]) < prompts}
+    seeds = max([1, progress.asked(run), *(1 + int(name.partition("-")[2]) for name in recorded)])
+    reasons = Counter(lines[-1] if lines else "no reason given" for lines in progress.failures(run).values())
+    wanted = prompts * seeds
+    running = min(progress.running(run), wanted - len(recorded))
+    unscored = scores.unscored(run, progress.asked_after(run), recorded)
+    return Status(run, wanted, len(recorded), reasons, running, unscored)
 
 
-def find(results: Path) -> list[Run]:
-    """Every run under ``results/runs``; ``UserError`` where there is none."""
-    folder = results / "runs"
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    if not found:
-        raise UserError(f"{folder} holds no runs: give the folder that holds runs/, or type gradproj-run first")
-    return [Run.open(path) for path in found]
-
-
-def page(every: list[Status], results: Path) -> str:
-    """A line per run and the reasons of the failures below."""
-    width = max(len(one.run.folder.name) for one in every)
+def page(every: Sequence[Status], strays: Sequence[Path], results: Path) -> str:
+    """A line per run; below it the reasons of the failures, scores that lack and folders that are no runs."""
+    width = max([3, *(len(one.run.folder.name) for one in every)])
     lines = [f"{'run':<{width}}  recorded  failed  missing  running"]
     for one in every:
         counts = f"{one.recorded:>8}  {one.failed:>6}  {one.missing:>7}  {one.running:>7}"
@@ -62,26 +64,50 @@ def page(every: list[Status], results: Path) -> str:
     total = f"{sum(one.recorded for one in every)} of {sum(one.wanted for one in every)} images recorded"
     lines += ["", f"{total} in {len(every)} runs; logs of sweeps are in {results / 'logs'}"]
     for one in every:
+        for reward, count in one.unscored.items():
+            lines.append(f"{one.run.folder.name}: {count} images not yet scored by {reward}")
         for reason, count in one.reasons.most_common(5):
             lines.append(f"{one.run.folder.name}: {count} failed: {reason[:200]} (see {one.run.images}/*.failed)")
-    if any(one.recorded < one.wanted for one in every):
+    lines += [f"{path} has images but no config.yaml: not counted; restore it or move it away" for path in strays]
+    if not all(one.whole for one in every):
         lines.append("the same commands finish what is missing")
     return "\n".join(lines)
 
 
+def look(results: Path) -> tuple[str, bool]:
+    """The page, and whether all that was wanted is there; ``UserError`` where nothing ever began."""
+    runs, strays = find(results)
+    if not any((results / "runs").glob("[!.]*")):
+        raise UserError(
+            f"{results / 'runs'} holds no runs: give the folder that holds runs/, or type gradproj-run first"
+        )
+    every = [status(run) for run in runs]
+    whole = bool(every) and not strays and all(one.whole for one in every)
+    return page(every, strays, results), whole
+
+
+def seconds(text: str) -> float:
+    """What --watch takes."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="gradproj-status", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="gradproj-status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help="the folder that holds runs/")
     parser.add_argument(
-        "--watch", type=float, metavar="SECONDS", help="draw it again every so often, until all is done"
+        "--watch", type=seconds, metavar="SECONDS", help="draw it again every so often (above 0), until all is done"
     )
     arguments = parser.parse_args()
     try:
         while True:
-            every = [status(run) for run in find(arguments.results)]
-            whole = all(one.recorded == one.wanted for one in every)
+            said, whole = look(arguments.results)
             clear = "\033[2J\033[H" if arguments.watch and sys.stdout.isatty() else ""
-            print(clear + page(every, arguments.results), flush=True)
+            print(clear + said, flush=True)
             if whole or not arguments.watch:
                 sys.exit(0 if whole else 1)
             time.sleep(arguments.watch)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from gradproj.errors import UserError
+from gradproj.packing import pack, unpack
 from gradproj.records import Run
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     try:
         for config in configs:
             run = Run.open(config.parent)
-            print(f"{run.folder}: {run.unpack() if arguments.unpack else run.pack()} records")
+            print(f"{run.folder}: {unpack(run) if arguments.unpack else pack(run)} records")
     except UserError as error:
         print(f"pack: {error}", file=sys.stderr)
         sys.exit(2)

@@ -365,6 +365,20 @@ def test_nonsense_is_refused_in_a_line_and_leaves_nothing(
     assert state(tmp_path) == before
 
 
+@pytest.mark.parametrize("override", ["method=nothing", "steps=0", "nothing=1", "prompts=nowhere.txt"])
+def test_a_plan_of_nonsense_is_refused_in_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], override: str
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gradproj-plan", override])
+    with pytest.raises(SystemExit) as end:
+        edge.plan()
+    said = capsys.readouterr()
+    assert end.value.code == 2 and said.out == ""
+    assert said.err.splitlines()[-1].startswith("gradproj-plan: ") and "gradproj-run:" not in said.err
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -416,12 +430,17 @@ def test_a_file_in_the_place_of_the_results_is_refused_for_several_runs_too(insi
     refused(subprocess.CompletedProcess([], code, out, error), "file")
 
 
-def test_an_edited_record_is_refused_and_nothing_is_touched(copy: Path) -> None:
+def test_an_edited_record_is_moved_aside_and_made_again(copy: Path, whole: tuple[Path, Any]) -> None:
     path = only_run(copy).images / "0001-1.csv"
     path.write_text(re.sub(r"\n4,", "\n4,9", path.read_text(), count=1))
-    before = state(copy)
-    refused(command(copy, *SETTINGS, "seeds=2"), "0001-1.csv", "again")
-    assert state(copy) == before
+    edited, before = path.read_bytes(), state(copy)
+    done = command(copy, *SETTINGS, "seeds=2", "batch=2")
+    assert done.returncode == 0, done.stderr
+    assert "5 of 6 images recorded, 1 to do" in done.stdout and "1 of the others were damaged (0001-1" in done.stdout
+    assert path.with_suffix(".csv.damaged").read_bytes() == edited
+    same_records(only_run(copy), only_run(whole[0]))
+    changed = {Path(name).name for name, one in state(copy).items() if before.get(name) != one}
+    assert changed == {f"0001-1{end}" for end in (".csv", ".csv.damaged", ".png", "-start.png")} | {"before_after.png"}
 
 
 def test_an_edited_config_is_refused_and_nothing_is_touched(copy: Path, inside: Inside) -> None:

@@ -19,8 +19,10 @@ import pytest
 import yaml
 from PIL import Image as Pillow
 
+from gradproj import progress
 from gradproj.errors import UserError
 from gradproj.files import place
+from gradproj.packing import pack, unpack
 from gradproj.records import COLUMNS, PACKED, Run, fingerprint
 
 SCORES = ("aesthetic", "matcher")
@@ -337,7 +339,7 @@ def test_a_damaged_record_on_disk_is_an_error_and_stays_as_it_is(tmp_path: Path,
     path = run.images / "0001-0.csv"
     path.write_bytes(damage(path.read_bytes()))
     before = bytes_of(tmp_path)
-    for attempt in (run.done, run.pack, lambda: list(run.records())):
+    for attempt in (run.done, lambda: pack(run), lambda: list(run.records())):
         with pytest.raises(UserError, match=re.escape(str(path))):
             attempt()
     assert bytes_of(tmp_path) == before
@@ -351,12 +353,12 @@ def test_leftovers_of_a_killed_writer_are_no_records(tmp_path: Path) -> None:
     (run.images / ".0008-0-start.png.9.part").write_bytes(b"")
     (run.folder / ".config.yaml.9.part").write_bytes(b"")
     assert Run.open(run.folder).done() == {"0000-0", "0001-0", "0002-0"}
-    assert run.pack() == 3
+    assert pack(run) == 3
 
 
 def test_a_failure_leaves_its_reason_and_a_later_success_removes_it(tmp_path: Path) -> None:
     run = make(tmp_path, images=1)
-    run.fail(5, 1, "too bad")
+    progress.fail(run, 5, 1, "too bad")
     assert (run.images / "0005-1.failed").read_text() == "too bad\n"
     assert run.done() == {"0000-0"}
     run.write(5, 1, rows(9), {})
@@ -397,7 +399,7 @@ def test_packing_onto_a_full_disk_keeps_the_loose_records(tmp_path: Path, monkey
     before = bytes_of(tmp_path)
     refuse_writes(monkeypatch)
     with pytest.raises(OSError, match="No space"):
-        run.pack()
+        pack(run)
     assert bytes_of(tmp_path) == before
 
 
@@ -416,17 +418,17 @@ def test_a_full_disk_at_the_start_is_said_and_leaves_no_half_run(
 def test_unpacking_gives_back_every_byte(tmp_path: Path) -> None:
     run = make(tmp_path)
     before, records = bytes_of(tmp_path), dict(run.records())
-    assert run.pack() == 3
+    assert pack(run) == 3
     assert not list(run.images.glob("*.csv"))
     assert dict(Run.open(run.folder).records()) == records
-    assert run.unpack() == 3
+    assert unpack(run) == 3
     assert bytes_of(tmp_path) == before
 
 
 def test_any_tar_can_read_the_archive(tmp_path: Path) -> None:
     run = make(tmp_path)
     before = bytes_of(run.images)
-    run.pack()
+    pack(run)
     with tarfile.open(run.folder / PACKED, "r:xz") as archive:
         archive.extractall(tmp_path / "elsewhere", filter="data")
     assert bytes_of(tmp_path / "elsewhere" / "images") == before
@@ -437,11 +439,11 @@ def test_the_same_records_give_the_same_archive(tmp_path: Path) -> None:
     for image in (2, 0, 1):
         second.write(image, 0, rows(image), {})
         os.utime(second.images / f"{second.name(image, 0)}.csv", (1e9 + image, 1e9))
-    first.pack()
-    second.pack()
+    pack(first)
+    pack(second)
     packed = (first.folder / PACKED).read_bytes()
     assert (second.folder / PACKED).read_bytes() == packed
-    assert first.pack() == 3  # again, now from the archive
+    assert pack(first) == 3  # again, now from the archive
     assert (first.folder / PACKED).read_bytes() == packed
 
 
@@ -449,24 +451,24 @@ def test_new_records_join_an_archive_as_if_packed_at_once(tmp_path: Path) -> Non
     grown, at_once = make(tmp_path / "grown", images=1), make(tmp_path / "at_once", images=3)
     everything = bytes_of(at_once.images)
     for image in (2, 1):
-        grown.pack()
+        pack(grown)
         grown.write(image, 0, rows(image), {})
         assert len(grown.done()) == 4 - image
-    assert grown.pack() == at_once.pack() == 3
+    assert pack(grown) == pack(at_once) == 3
     assert (grown.folder / PACKED).read_bytes() == (at_once.folder / PACKED).read_bytes()
-    assert grown.unpack() == 3
+    assert unpack(grown) == 3
     assert bytes_of(grown.images) == everything
 
 
 def test_twins_loose_and_packed_that_differ_are_refused(tmp_path: Path) -> None:
     run = make(tmp_path)
     loose = (run.images / "0001-0.csv").read_bytes()
-    run.pack()
+    pack(run)
     (run.images / "0001-0.csv").write_bytes(loose)
     assert "0001-0" in run.done()  # equal twins are what a kill during pack leaves
     (run.images / "0001-0.csv").write_bytes(loose.replace(b"1", b"2", 1))
     before = bytes_of(tmp_path)
-    for attempt in (run.done, run.pack, run.unpack):
+    for attempt in (run.done, lambda: pack(run), lambda: unpack(run)):
         with pytest.raises(UserError, match="0001-0") as error:
             attempt()
         assert str(run.folder) in str(error.value)
@@ -486,7 +488,7 @@ def archive(members: dict[str, bytes]) -> bytes:
 def test_a_damaged_record_in_a_sound_archive_is_refused(tmp_path: Path) -> None:
     run = make(tmp_path)
     members = {f"images/{name}": content for name, content in bytes_of(run.images).items()}
-    run.pack()
+    pack(run)
     for bad in (members["images/0001-0.csv"].replace(b"1", b"2", 1), members["images/0001-0.csv"][:-20], b""):
         (run.folder / PACKED).write_bytes(archive(members | {"images/0001-0.csv": bad}))
         with pytest.raises(UserError, match="0001-0"):
@@ -496,7 +498,7 @@ def test_a_damaged_record_in_a_sound_archive_is_refused(tmp_path: Path) -> None:
 def test_an_archive_with_a_damaged_header_inside_is_refused_not_read_short(tmp_path: Path) -> None:
     run = make(tmp_path)
     records = dict(run.records())
-    run.pack()
+    pack(run)
     content = bytearray(lzma.decompress((run.folder / PACKED).read_bytes()))
     second = content.index(b"images/0001-0.csv")
     content[second] ^= 1
@@ -506,7 +508,7 @@ def test_an_archive_with_a_damaged_header_inside_is_refused_not_read_short(tmp_p
 def test_a_cut_archive_is_refused(tmp_path: Path) -> None:
     run = make(tmp_path)
     records = dict(run.records())
-    run.pack()
+    pack(run)
     content = (run.folder / PACKED).read_bytes()
     for length in {*range(0, len(content), 7), 0, 1, len(content) - 1}:
         damaged_archive(run, content[:length], records)
@@ -515,7 +517,7 @@ def test_a_cut_archive_is_refused(tmp_path: Path) -> None:
 def test_an_archive_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     run = make(tmp_path)
     records = dict(run.records())
-    run.pack()
+    pack(run)
     content = (run.folder / PACKED).read_bytes()
     rng = random.Random(0)
     for position in range(0, len(content), 5):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradproj import progress
 from gradproj import scores as scores_given_later
 from gradproj.errors import UserError
 from gradproj.records import COLUMNS, Run
@@ -33,6 +34,7 @@ class Curves:
     exact: NDArray[np.bool_]  # (steps,): no unscored earlier step would have been kept instead
     seconds: Array  # (images, steps), per image, cumulative
     scores: dict[str, Array]  # score -> (images, steps), official units; the target first; NaN: not scored there
+    climbed: Array  # (images, steps): the reward that was climbed, in its own form, of the float picture
     latent: dict[str, Array]  # statistic of LATENT -> (images, steps), of each step's own latent; NaN: not recorded
     rescored: dict[str, Any]  # score -> checkpoint, of those given afterwards: only at the first and the last step
 
@@ -93,22 +95,24 @@ def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves
     later = _given_later(run, list(records), len(steps), whole)
     scores = _target_first(run.config, scores) | {name: values for name, (_, values) in later.items()}
     checkpoints = {name: checkpoint for name, (checkpoint, _) in later.items()}
+    climbed = np.take_along_axis(column["reward"], kept[:, steps], 1)
     latent = {name: column[name][:, steps] for name in LATENT}
-    return Curves(run, list(records), steps, exact[steps], column["seconds"][:, steps], scores, latent, checkpoints)
+    seconds = column["seconds"][:, steps]
+    return Curves(run, list(records), steps, exact[steps], seconds, scores, climbed, latent, checkpoints)
 
 
 def _given_later(run: Run, names: list[str], steps: int, whole: bool) -> dict[str, tuple[Any, Array]]:
     """Reward -> (checkpoint, (images, steps)) of the files in the run's scores folder."""
+    there = scores_given_later.read(run)
+    lacking = scores_given_later.unscored(run, {*there, *progress.asked_after(run)}, names)
+    for reward, count in sorted(lacking.items()) if whole else ():
+        raise UserError(
+            f"{run.folder}: {count} of {len(names)} images have no score of {reward} as yet; "
+            f"finish it: python scripts/rescore.py {reward} {run.folder}"
+        )
     found: dict[str, tuple[Any, Array]] = {}
-    for reward, given in scores_given_later.read(run).items():
-        missing = [name for name in names if name not in given.values]
-        if missing and not whole:
-            continue
-        if missing:
-            raise UserError(
-                f"{run.folder}/scores/{reward}.csv lacks {len(missing)} of {len(names)} images ({missing[0]}); "
-                f"finish it: python scripts/rescore.py {reward} {run.folder}"
-            )
+    for reward in sorted(there.keys() - lacking.keys()):
+        given = there[reward]
         values = np.full((len(names), steps), np.nan)
         values[:, [0, -1]] = [given.values[name] for name in names]
         found[reward] = given.checkpoint, values

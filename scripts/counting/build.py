@@ -36,7 +36,6 @@ class Size:
     model: str
     settings: Mapping[str, Any]
     pipeline: str
-    generator: str
     published: Mapping[str, tuple[float, str]]
     condition: Mapping[str, Sequence[int]]
     parts: Mapping[str, Mapping[str, Any]]

@@ -1,0 +1,55 @@
+"""How a run is named: what of its settings the name covers, and their fingerprint. Imports no torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LOOP = ("steps", "keep", "score_every", "max_skips")
+SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
+# Where a part comes from and how it fits in memory: no part of the science, which names the weights themselves.
+ELSEWHERE = {"repo", "revision", "variant", "vae_repo", "vae_revision", "cache", "text_encoder_device"}
+ELSEWHERE |= {"checkpointing", "decoder_checkpointing", "tokenizer", "tokenizer_revision", "predictor", "architecture"}
+ELSEWHERE |= {"sha256", "tokenizer_sha256", "predictor_sha256"}
+
+
+def named(model: str, method: str, target: Sequence[str], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's name covers, without prompts and weights. ``model`` and ``method`` are the YAML files' names."""
+    names = {"model": model, "method": method, "reward": "+".join(target)}
+    return {"names": names} | {key: science(plain[key]) for key in SCIENCE}
+
+
+def science(value: Any) -> Any:
+    """``value`` without the keys of ELSEWHERE in gradproj's own parts; another one's settings all count."""
+    if isinstance(value, dict):
+        return {key: science(one) for key, one in value.items() if not (is_own(value) and key in ELSEWHERE)}
+    return value
+
+
+def restored(stored: Any, today: Any) -> Any:
+    """``stored``, made by ``science``, with the keys of ELSEWHERE that ``today``'s settings of the same parts have."""
+    if not (isinstance(stored, dict) and isinstance(today, dict)):
+        return stored
+    same = is_own(stored) and stored["_target_"] == today.get("_target_")
+    elsewhere = {key: today[key] for key in today.keys() & ELSEWHERE if same}
+    return {key: restored(one, today.get(key)) for key, one in stored.items()} | elsewhere
+
+
+def is_own(part: Mapping[str, Any]) -> bool:
+    """Whether these are the settings of a part of gradproj."""
+    return str(part.get("_target_", "")).startswith("gradproj.")
+
+
+def fingerprint(config: Any) -> str:
+    """8 hex digits over a nested config; ``1`` and ``1.0`` are the same number, key order does not matter."""
+    return hashlib.sha256(json.dumps(_canonical(config), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value

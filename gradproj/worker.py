@@ -1,0 +1,119 @@
+"""One worker's share of one run: make the parts, complete what is missing, score after, say what came out.
+
+Knows nothing of Hydra: settings are the plain dictionaries that ``inputs.check`` answers.
+"""
+
+import errno
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradproj import inputs, progress, report, scores
+from gradproj.environment import describe
+from gradproj.errors import UserError
+from gradproj.experiment import Experiment, Key
+from gradproj.names import LOOP, named, science
+from gradproj.parts import make, parts
+from gradproj.pictures import before_after
+from gradproj.records import Run
+from gradproj.rescore import rescore
+
+
+def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: str) -> tuple[Run, int]:
+    """Complete this worker's images of one run; answers how many failed or are given up.
+
+    ``model`` and ``method`` are the chosen YAML files' names.
+    """
+    plain, after = inputs.split_rewards(plain)
+    for name, settings in after.items():
+        _meet(make(settings), name, prompts)  # and gone again, before the generator comes
+    experiment = _experiment(plain, prompts)
+    run = _open(experiment, plain, model, method)
+    images = inputs.images(plain, len(prompts))
+    own = {run.name(*image) for image in images}
+    try:
+        progress.ask(run, plain["seeds"], after)
+        missing, given_up = _missing(run, images, plain["max_retries"])
+        failed = experiment.complete(run, missing, plain["batch"])
+        del experiment  # the held-out rewards get the memory that the generator had
+        _score_after(run, after, plain["batch"], own)
+        _conclude(run, failed, own)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise UserError(f"no space left for {run.folder}: make room, then give the same command again") from error
+    return run, failed + given_up
+
+
+def _meet(reward: Any, name: str, prompts: Sequence[str]) -> None:
+    """A reward that scores after the work is tried before it: its files, its settings, the prompts."""
+    try:
+        for start in range(0, len(prompts) if hasattr(reward, "encode") else 0, 1024):
+            reward.encode(prompts[start : start + 1024])
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{name} cannot score these prompts: {error}") from error
+
+
+def _experiment(plain: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:
+    """The parts, made and checked against their input."""
+    made, target = parts(plain), inputs.target(plain)
+    for name in target:
+        if not callable(made["rewards"][name]):
+            raise UserError(
+                f"reward={name} has no differentiable form: it can be scored, not climbed; climb another one"
+            )
+    experiment = Experiment(**made, target=target, prompts=prompts, **{key: plain[key] for key in LOOP})
+    experiment.check(min(plain["batch"], len(prompts) * plain["seeds"]))
+    return experiment
+
+
+def _open(experiment: Experiment, plain: Mapping[str, Any], model: str, method: str) -> Run:
+    """The run's folder, made or found: only the parts know their weights' hashes, which its name covers."""
+    weights = {"model": dict(experiment.model.weights)}
+    weights |= {name: dict(one.weights) for name, one in experiment.rewards.items()}
+    covered = named(model, method, list(experiment.target), plain)
+    covered |= {"prompts": list(experiment.prompts), "weights": weights}
+    environment = describe(experiment.model.device) | {"weights": weights, "model": plain["model"]}
+    return Run.create(Path(plain["results"]), covered, environment)
+
+
+def _missing(run: Run, images: Sequence[Key], retries: int) -> tuple[list[Key], int]:
+    """The images to do, and how many are given up; damaged records of this worker's images are moved aside first."""
+    own = {run.name(*image) for image in images}
+    damaged = run.damaged(own)
+    for name in damaged:
+        run.set_aside(name)
+    done = run.recorded()
+    given_up = {name for name, attempts in progress.failures(run).items() if len(attempts) > retries}
+    missing = [image for image in images if run.name(*image) not in done | given_up]
+    lost = len(own & given_up)
+    print(f"{run.folder}: {len(own & done)} of {len(own)} images recorded, {len(missing)} to do", flush=True)
+    if damaged:
+        print(f"{len(damaged)} of the others were damaged ({damaged[0]}, ...): moved aside to {run.images}/*.damaged")
+    if lost:
+        print(f"{lost} failed {retries + 1} times and are left alone: max_retries=... tries them again")
+    return missing, lost
+
+
+def _score_after(run: Run, after: Mapping[str, Any], batch: int, images: Collection[str]) -> None:
+    """The rewards of ``held_out=after``, one after another, from the saved pictures of this worker's images."""
+    for path in scores.set_damaged_aside(run):
+        print(f"a damaged file of scores was moved aside: {path}", flush=True)
+    recorded = run.recorded().intersection(images)
+    for name in scores.unscored(run, after, recorded):
+        rescore(run, name, make(after[name]), science(after[name]), batch, recorded)
+
+
+def _conclude(run: Run, failed: int, own: Collection[str]) -> None:
+    if failed:
+        print(f"{failed} images failed, see {run.images}/*.failed; the same command tries them again", file=sys.stderr)
+    if run.recorded():
+        try:
+            print(report.summary(run.folder))
+        except UserError as error:
+            if run.damaged(own):
+                raise
+            print(f"no summary: {error}", file=sys.stderr)  # another worker's record: this one's own are whole
+        print(f"records:      {run.images}")
+        print(f"before/after: {before_after(run.images) or 'no PNGs here'}")

@@ -1,0 +1,52 @@
+"""A run's stored config.yaml makes its parts again: same weights, same settings, weights from elsewhere if told so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_command_line as line
+import torch
+
+from gradproj import inputs
+from gradproj import run as edge
+from gradproj.names import ELSEWHERE, restored, science
+from gradproj.noise import generator, initial_latent
+from gradproj.parts import parts
+from gradproj.records import Run
+
+inside = line.inside
+
+
+def test_the_parts_of_a_stored_run_make_its_pictures_again(tmp_path: Path, inside: Any) -> None:
+    assert inside(tmp_path, *line.SETTINGS)[0] == 0
+    run = line.only_run(tmp_path)
+    made = parts(edge.compose_stored(Run.open(run.folder).config))
+    weights = {"model": dict(made["model"].weights)}
+    weights |= {name: dict(one.weights) for name, one in made["rewards"].items()}
+    assert weights == run.config["weights"]
+    latent, prompt = initial_latent(made["model"].latent_shape, [(1, 0)]), [line.PROMPTS[1]]
+    assert made["method"].direction(latent, latent, [generator("method", 1, 0)]).shape == latent.shape
+    with torch.no_grad():
+        image = made["model"].generate(latent, made["model"].encode(prompt))
+    start = (image[0].permute(1, 2, 0) * 255).round().int().numpy()
+    assert abs(start - line.pixels(run.images / "0001-0-start.png")).max() <= 1
+
+
+@pytest.mark.parametrize("model", ["flux", "sd_turbo", "sdxl_turbo", "sana_sprint"])
+def test_what_the_name_leaves_out_comes_back_from_the_yaml_or_the_command_line(compose: Any, model: str) -> None:
+    plain = inputs.check(compose(f"model={model}", "reward=aesthetic", "model.dtype=float32"))
+    stored = {"names": {"model": model}} | {key: science(plain[key]) for key in ("model", "method", "rewards")}
+    assert not stored["model"].keys() & ELSEWHERE
+    again = edge.compose_stored(stored)
+    assert (again["model"], again["method"], again["rewards"]) == (plain["model"], plain["method"], plain["rewards"])
+    other = edge.compose_stored(stored, ["model.repo=/mine", "model.dtype=bfloat16", "rewards.aesthetic.repo=/other"])
+    assert other["model"] == plain["model"] | {"repo": "/mine"}  # the dtype is part of the run
+    assert other["rewards"]["aesthetic"] == plain["rewards"]["aesthetic"] | {"repo": "/other"}
+
+
+def test_a_third_partys_part_is_all_there() -> None:
+    stored = {"_target_": "mine.Reward", "repo": "kept", "inner": {"_target_": "gradproj.x", "size": 1}}
+    assert science(stored) == stored
+    today = {"_target_": "mine.Reward", "cache": "no", "inner": {"_target_": "gradproj.x", "size": 2, "cache": "yes"}}
+    assert restored(stored, today) == stored | {"inner": {"_target_": "gradproj.x", "size": 1, "cache": "yes"}}
+    assert restored(stored, {"_target_": "another.One", "cache": "no"}) == stored

@@ -1,0 +1,172 @@
+"""``gradproj-status``: what is recorded, failed, missing and damaged, whatever lies in the folder."""
+
+import random
+import time
+from pathlib import Path
+
+import faults
+import pytest
+from faults import Shown, recorded
+
+from gradproj import plan, progress, scores, status
+from gradproj.packing import pack, unpack
+
+look = faults.look
+
+
+def test_status_counts_what_was_asked_for(tmp_path: Path, look: Shown) -> None:
+    code, said = look(tmp_path)
+    assert code == 2 and "no runs" in said
+    run = recorded(tmp_path)
+    code, said = look(tmp_path)
+    assert code == 0 and "4 of 4 images recorded" in said and "the same commands" not in said
+    for seeds in (3, 2):
+        progress.ask(run, seeds)
+    for _ in range(2):
+        progress.fail(run, 1, 2, "the device\nis gone")
+    (run.images / "0003-1.csv").write_bytes(b"cut")
+    for change in (lambda: None, lambda: (run.images / "0003-1.csv").unlink(), lambda: pack(run), lambda: unpack(run)):
+        change()
+        code, said = look(tmp_path)
+        row = next(one for one in said.splitlines() if one.startswith(run.folder.name))
+        assert code == 1 and row.split()[1:4] == ["4", "1", "7"]
+        assert f"1 failed: the device is gone (see {run.images}/*.failed)" in said and "the same commands" in said
+
+
+def test_an_image_that_is_packed_has_not_failed(tmp_path: Path) -> None:
+    """A worker that began before another one recorded the image, which was packed meanwhile."""
+    run = recorded(tmp_path)
+    pack(run)
+    progress.fail(run, 1, 0, "too bad")
+    assert progress.failures(run) == {}
+    assert (status.status(run).failed, status.status(run).missing) == (0, 0)
+
+
+def test_status_of_damaged_folders_is_a_message(tmp_path: Path, look: Shown) -> None:
+    run = recorded(tmp_path)
+    pack(run)
+    for path in (run.folder / "records.tar.xz", run.folder / "config.yaml"):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        code, said = look(tmp_path)
+        assert code == 2 and str(run.folder) in said and "Traceback" not in said
+        path.write_bytes(whole)
+    assert look(tmp_path)[0] == 0
+
+
+def test_a_folder_without_config_is_skipped_while_empty_and_mentioned_with_images(tmp_path: Path, look: Shown) -> None:
+    begun = tmp_path / "runs" / "m-n-r-01234567"
+    (begun / "images").mkdir(parents=True)
+    code, said = look(tmp_path)
+    assert code == 1 and "0 of 0 images recorded in 0 runs" in said and begun.name not in said
+    recorded(tmp_path)
+    (begun / "env.json").write_text("{}")
+    code, said = look(tmp_path)
+    assert code == 0 and "4 of 4 images recorded in 1 runs" in said and begun.name not in said
+    (begun / "images" / "0000-0.csv").write_bytes(b"somebody's")
+    code, said = look(tmp_path)
+    assert code == 1 and f"{begun} has images but no config.yaml" in said and "4 of 4" in said
+
+
+@pytest.mark.parametrize("often", ["0", "-1", "nan", "inf", "soon"])
+def test_a_watch_that_makes_no_sense_is_refused(tmp_path: Path, look: Shown, often: str) -> None:
+    recorded(tmp_path)
+    code, said = look(tmp_path, f"--watch={often}")
+    assert code == 2 and "--watch" in said and often in said and "recorded" not in said.split("usage")[0]
+
+
+def test_a_record_under_a_strange_name_is_no_crash(tmp_path: Path, look: Shown) -> None:
+    run = recorded(tmp_path)
+    (run.images / "0001-0 (copy).csv").write_bytes((run.images / "0001-0.csv").read_bytes())
+    code, said = look(tmp_path)
+    assert code in (0, 2) and "Traceback" not in said
+
+
+def test_a_record_of_no_wanted_image_does_not_stand_for_one(tmp_path: Path, look: Shown) -> None:
+    run = recorded(tmp_path)
+    (run.images / "0000-0.csv").rename(run.images / "0099-0.csv")
+    (run.images / "0001-0-2.csv").write_bytes((run.images / "0001-0.csv").read_bytes())
+    code, said = look(tmp_path)
+    assert code == 1 and "3 of 4 images recorded" in said
+
+
+@pytest.mark.parametrize("place", range(0, 100, 7))
+def test_a_record_with_one_other_byte_is_to_be_made_again(tmp_path: Path, look: Shown, place: int) -> None:
+    run = recorded(tmp_path)
+    path = run.images / "0002-0.csv"
+    content = bytearray(path.read_bytes())
+    content[place * len(content) // 100] ^= 1
+    path.write_bytes(content)
+    assert look(tmp_path)[0] == 1
+    (one,) = plan.cell({**run.config}, [(prompt, 0) for prompt in range(4)], 2, tmp_path).missing.items()
+    assert one == ("cut, to be made again", 1)
+
+
+def test_a_plan_reads_no_cost_from_damaged_records(tmp_path: Path) -> None:
+    run = recorded(tmp_path)
+    rng = random.Random(0)
+    whole = (run.images / "0000-0.csv").read_bytes()
+    (run.folder / "env.json").write_text('{"device": "a device"}')
+    for _ in range(200):
+        for prompt in range(4):
+            content = bytearray(whole)
+            for _ in range(rng.randint(1, 5)):
+                content[rng.randrange(len(content))] = rng.randrange(256)
+            (run.images / f"000{prompt}-0.csv").write_bytes(content[: rng.randrange(len(content) + 1)])
+        found = plan.cell({**run.config}, [(prompt, 0) for prompt in range(4)], 2, tmp_path)
+        assert found.recorded + found.missing.total() == 4
+
+
+def test_no_more_run_than_are_missing(tmp_path: Path, look: Shown) -> None:
+    run = recorded(tmp_path)
+    (run.folder / "workers").mkdir()
+    (run.folder / "workers" / "node-1").write_text("8\n")
+    _, said = look(tmp_path)
+    assert next(one for one in said.splitlines() if one.startswith(run.folder.name)).split()[1:] == ["4", "0", "0", "0"]
+
+
+def test_a_run_whose_held_out_rewards_have_not_scored_is_not_complete(tmp_path: Path, look: Shown) -> None:
+    run = recorded(tmp_path)
+    progress.ask(run, 1, ["blue", "green"])
+    code, said = look(tmp_path)
+    assert code == 1 and "4 images not yet scored by blue" in said and "4 of 4 images recorded" in said
+    names = sorted(run.recorded())
+    for reward, images in (("blue", names), ("green", names[:3])):
+        scores.add(run, reward, scores.Scores({"weights": {}, "settings": {}}, dict.fromkeys(images, (0.0, 1.0))))
+    code, said = look(tmp_path)
+    assert code == 1 and "1 images not yet scored by green" in said and "blue" not in said
+    line = plan.cell({**run.config}, [(0, 0)], 2, tmp_path, ["blue", "green"]).line()
+    assert "1 recorded but not yet scored by green" in line
+    scores.add(run, "green", scores.Scores({"weights": {}, "settings": {}}, {names[3]: (0.0, 1.0)}))
+    assert look(tmp_path)[0] == 0
+
+
+def test_a_run_that_was_killed_before_it_said_what_it_wants_is_not_complete(tmp_path: Path, look: Shown) -> None:
+    recorded(tmp_path, seeds=0).images.joinpath("0000-0.csv").unlink()
+    assert look(tmp_path)[0] == 1
+
+
+def test_watch_draws_again_until_all_is_done(tmp_path: Path, look: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = recorded(tmp_path)
+    missing = [(run.images / f"000{number}-0.csv", b"") for number in (1, 2)]
+    missing = [(path, path.rename(path.with_suffix(".away"))) for path, _ in missing]
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 7
+        path, away = missing.pop()
+        away.rename(path)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    code, said = look(tmp_path, "--watch", 7)
+    assert code == 0
+    assert [f"{count} of 4 images recorded" in said for count in (2, 3, 4)] == [True] * 3
+
+
+def test_a_folder_of_many_records_is_counted(tmp_path: Path, look: Shown) -> None:
+    run = recorded(tmp_path, prompts=20, seeds=1000)
+    (run.images / "0019-999.csv").unlink()
+    progress.fail(run, 19, 999, "too bad")
+    began = time.perf_counter()
+    code, said = look(tmp_path)
+    print(f"20,000 records: {time.perf_counter() - began:.1f} s")  # for who asks (pytest -rA)
+    assert code == 1 and "19999 of 20000 images recorded" in said and "1 failed: too bad" in said
