@@ -12,8 +12,9 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from gradproj.experiment import to_pictures
+from gradproj.features.shapes import Shapes as Classifier
 from gradproj.files import place
-from gradproj.miniature.captions import sentence
+from gradproj.miniature.captions import ABSENT, sentence
 from gradproj.miniature.measures import aesthetic
 from gradproj.miniature.render import render, sample_captions
 from gradproj.miniature.training import change
@@ -38,7 +39,7 @@ def main() -> None:
     chunks = zip(latent.split(128), captions.split(128), strict=True)
     samples = torch.cat([model.generate(z, caption) for z, caption in chunks])
     columns = {"renderings": render(captions, generator), "one-step samples": samples}
-    tables = [measure(images, right, wrong) for images in columns.values()]
+    tables = [measure(images, right, wrong) | recognised(images, captions) for images in columns.values()]
     lines = [
         f"n = {COUNT} random captions, seed {SEED}; written by scripts/miniature_quality.py.",
         "",
@@ -73,6 +74,18 @@ def measure(images: Tensor, right: list[str], wrong: list[str]) -> dict[str, flo
         scores[f"{name}, changed caption"] = other.mean().item()
         scores[f"{name}, right above changed"] = (own > other).float().mean().item()
     return scores
+
+
+def recognised(images: Tensor, captions: Tensor) -> dict[str, float]:
+    """How often the classifier's first answers are the caption's objects: one for a single object, two for a pair."""
+    _, logits = Classifier()(to_pictures(images))
+    best = logits.argsort(dim=1, descending=True)
+    paired = captions[:, 1] != ABSENT
+    both = (best[:, :2].sort(dim=1).values == captions.sort(dim=1).values).all(dim=1)
+    return {
+        "classifier, single object right": (best[:, 0] == captions[:, 0])[~paired].float().mean().item(),
+        "classifier, pair right": both[paired].float().mean().item(),
+    }
 
 
 def grid(images: Tensor, columns: int, scale: int = 3) -> bytes:

@@ -1,7 +1,8 @@
 """Rebuild the miniature's weights from a seed: ``python scripts/train_miniature.py --help``.
 
-Flow, noise-image pairs, distillation to one step, then the three reward networks, each trained apart; on a GPU where
-there is one. A stage that ended is not done again; a killed one goes on from its last checkpoint in --work.
+Flow, noise-image pairs, distillation to one step, then the three reward networks and the classifier, each trained
+apart; on a GPU where there is one. A stage that ended is not done again; a killed one goes on from its last checkpoint
+in --work. Every stage but the generator depends on the seed alone: --only trains one of them.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from gradproj.miniature import training
-from gradproj.miniature.networks import CrossMatcher, DualEncoder, FlowUNet, Regressor
+from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, FlowUNet, Regressor
 from gradproj.miniature.render import sample_captions
 from gradproj.types import default_device
 
@@ -31,6 +32,8 @@ def main() -> None:
         "--out", type=Path, help="where the finished weights go (default: the package, for a trial beside --work)"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every stage's steps; 0.01 is a trial run")
+    alone = ("aesthetic", "matcher", "heldout", "classifier")
+    parser.add_argument("--only", choices=alone, help="train this network alone and leave the other files as they are")
     arguments = parser.parse_args()
     if arguments.out is None:  # a trial run leaves the shipped weights alone
         arguments.out = WEIGHTS if arguments.scale == 1 else arguments.work / f"trial-{arguments.scale:g}"
@@ -41,12 +44,19 @@ def main() -> None:
     def stage(name: str, build: Callable[[], nn.Module], loss, steps: int, lr: float) -> Any:
         return train(name, build, loss, max(int(steps * arguments.scale), 20), lr, arguments)
 
-    teacher: FlowUNet = stage("flow", FlowUNet, lambda net: training.flow_loss(net, 128), 6000, 1e-3)
-    pairs = make_pairs(teacher, max(int(40960 * arguments.scale), 1024), arguments)
-    stage("generator", lambda: teacher, lambda net: training.distillation_loss(net, *pairs, 128), 3000, 5e-4)
-    stage("aesthetic", Regressor, lambda net: training.regression_loss(net, 128), 2500, 1e-3)
-    stage("matcher", DualEncoder, lambda net: training.contrastive_loss(net, 128), 3500, 1e-3)
-    stage("heldout", CrossMatcher, lambda net: training.matching_loss(net, 128), 4000, 1e-3)
+    if arguments.only is None:
+        teacher: FlowUNet = stage("flow", FlowUNet, lambda net: training.flow_loss(net, 128), 6000, 1e-3)
+        pairs = make_pairs(teacher, max(int(40960 * arguments.scale), 1024), arguments)
+        stage("generator", lambda: teacher, lambda net: training.distillation_loss(net, *pairs, 128), 3000, 5e-4)
+    judges: dict[str, tuple[Callable[[], nn.Module], Callable[..., training.Loss], int, float]] = {
+        "aesthetic": (Regressor, training.regression_loss, 2500, 1e-3),
+        "matcher": (DualEncoder, training.contrastive_loss, 3500, 1e-3),
+        "heldout": (CrossMatcher, training.matching_loss, 4000, 1e-3),
+        "classifier": (Classifier, training.classification_loss, 4000, 2e-3),
+    }
+    for name, (build, loss, steps, lr) in judges.items():
+        if arguments.only in (None, name):
+            stage(name, build, lambda net, loss=loss: loss(net, 128), steps, lr)
     write_sums(arguments.out)
 
 

@@ -18,7 +18,7 @@ from gradproj.errors import UserError
 from gradproj.miniature import measures, pixels, weights
 from gradproj.miniature.best_fit import OVERLAP, explained
 from gradproj.miniature.captions import ABSENT, COLOURS, OBJECTS, SHAPES, parse, parse_all, sentence
-from gradproj.miniature.networks import CrossMatcher, DualEncoder, FlowUNet, Regressor
+from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, FlowUNet, Regressor
 from gradproj.miniature.render import (
     GROUND,
     PALETTE,
@@ -37,6 +37,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "aesthetic": Regressor,
     "matcher": DualEncoder,
     "heldout": CrossMatcher,
+    "classifier": Classifier,
 }
 # fmt: off
 UNREADABLE = (

@@ -1,4 +1,4 @@
-"""The networks of the miniature: a text-conditioned flow, a regressor and two image-text matchers.
+"""The networks of the miniature: a text-conditioned flow, a regressor, two image-text matchers and a classifier.
 
 Every network is normalised per sample (group norm, no batch statistics), so a batch gives what single images give.
 """
@@ -122,6 +122,25 @@ class Regressor(nn.Module):
 
     def forward(self, image: Images) -> Float[Tensor, " b"]:
         return self.head(self.features(2 * image - 1)).squeeze(1)
+
+
+class Classifier(nn.Module):
+    """Image in [0, 1] -> logits of the 40 objects of ``captions.OBJECTS``, for the measures of diversity.
+
+    ``embed`` answers the features (b, 64) that the logits are linear in: where in the picture, it does not ask.
+    """
+
+    def __init__(self, width: int = 8, embedding: int = 64) -> None:
+        super().__init__()
+        self.features = _pyramid(width)
+        self.neck = nn.Sequential(nn.Linear(4 * width, embedding), nn.SiLU())
+        self.head = nn.Linear(embedding, ABSENT)
+
+    def embed(self, image: Images) -> Float[Tensor, "b d"]:
+        return self.neck(self.features(2 * image - 1).amax(dim=(2, 3)))
+
+    def forward(self, image: Images) -> Float[Tensor, "b objects"]:
+        return self.head(self.embed(image))
 
 
 class DualEncoder(nn.Module):

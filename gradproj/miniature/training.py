@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradproj.miniature.captions import ABSENT, COLOURS, OBJECTS, SHAPES
 from gradproj.miniature.measures import aesthetic
-from gradproj.miniature.networks import CrossMatcher, DualEncoder, FlowUNet, Regressor
+from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, FlowUNet, Regressor
 from gradproj.miniature.render import render, sample_captions
 
 Loss = Callable[[torch.Generator], Tensor]
@@ -160,6 +160,19 @@ def matching_loss(network: CrossMatcher, batch: int) -> Loss:
     return loss
 
 
+def classification_loss(network: Classifier, batch: int) -> Loss:
+    """Cross-entropy with what the picture shows, warped, blurred or noisy now and then; two objects count half each."""
+
+    def loss(generator: torch.Generator) -> Tensor:
+        captions = sample_captions(batch, generator)
+        image = disturb(warp(render(captions, generator), generator), generator)
+        shown = F.one_hot(captions, ABSENT + 1)[:, :, :ABSENT].sum(dim=1).float()
+        image, shown = _beside(network, image, shown / shown.sum(dim=1, keepdim=True))
+        return F.cross_entropy(network(image), shown)
+
+    return loss
+
+
 def _beside(network: nn.Module, *tensors: Tensor) -> list[Tensor]:
     """The tensors on the network's device; they are drawn on the processor, so a seed means the same everywhere."""
     device = next(network.parameters()).device
@@ -193,3 +206,13 @@ def disturb(image: Tensor, generator: torch.Generator) -> Tensor:
     image = keep * image + (1 - keep) * blurred
     strength = 0.2 * (torch.rand(n, 1, 1, 1, generator=generator) - 0.5).clamp(min=0)
     return (image + strength * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+
+
+def warp(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Half of the pictures bent by a smooth field of displacements, up to about three pixels (sd up to 1)."""
+    n, _, height, width = image.shape
+    strength = 4 / width * (torch.rand(n, 1, 1, 1, generator=generator) - 0.5).clamp(min=0)
+    field = F.interpolate(torch.randn(n, 2, 6, 6, generator=generator), (height, width), mode="bicubic")
+    still = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 3, height, width], align_corners=False)
+    moved = still + (strength * field).permute(0, 2, 3, 1)
+    return F.grid_sample(image, moved, padding_mode="border", align_corners=False)

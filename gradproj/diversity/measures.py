@@ -1,0 +1,120 @@
+"""Inception score and Vendi score: arrays in, numbers out, by torch-fidelity's and vendi-score's own functions.
+
+What is worked around in the libraries (torch-fidelity 0.4.0, torchmetrics 1.9.0, vendi-score 0.0.3):
+
+- torch-fidelity ``isc_features_to_metric`` answers NaN for more splits than rows (an empty split), and for a class
+  whose probability underflows to 0 in every row of a split (0 times infinity).
+- torchmetrics ``InceptionScore`` permutes with torch's global generator, works in float32, answers another standard
+  deviation (n - 1) and cuts by ``chunk``, which makes fewer and other splits: of 12 rows six splits where ten were
+  asked for. It is not used.
+- vendi-score ``score_X`` ignores its ``q``; ``embedding_vendi_score`` fails unless it is given a network (its default
+  asks torchvision for contradictory arguments), and so are both left alone for ``score_K`` and ``score_dual``.
+- vendi-score ``score_K`` on a sparse matrix takes the six largest eigenvalues for all of them, and on any matrix asks
+  for ``scipy.sparse.csr``, which warns today and is gone in SciPy 2: it is given dense matrices, the warning silenced.
+- vendi-score works in the number type that comes: float32 features are made float64 first.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+SEED = 2020  # torch-fidelity's default
+LEAST = -700.0  # the least log-probability: e to it is still a normal float64
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is told of one set of pictures. Scores are 1 or more, ``sd`` 0 or more; NaN where 10 splits are too many."""
+
+    n: int
+    prompts: int
+    inception_score_1: float
+    inception_score_10: float
+    inception_score_10_sd: float
+    vendi: float
+    vendi_per_prompt: float
+
+
+def measure(
+    logits: Float[np.ndarray, "n classes"],
+    features: Float[np.ndarray, "n d"],
+    prompts: Int[np.ndarray, " n"],
+    seed: int = SEED,
+) -> Measures:
+    """All numbers of one set, row i of each array being picture i; ``prompts`` are the pictures' prompt ids.
+
+    ``ValueError`` where the arrays do not fit each other, and as the functions below.
+    """
+    if not len(logits) == len(features) == len(prompts):
+        raise ValueError(
+            f"{len(logits)} rows of logits, {len(features)} of features and {len(prompts)} prompts: expected as many"
+        )
+    ten = inception_score(logits, 10, seed) if len(logits) >= 10 else (math.nan, math.nan)
+    return Measures(
+        len(logits),
+        len(np.unique(prompts)),
+        inception_score(logits, 1, seed)[0],
+        *ten,
+        vendi(features),
+        vendi_per_prompt(features, prompts),
+    )
+
+
+def inception_score(logits: Float[np.ndarray, "n classes"], splits: int = 10, seed: int = SEED) -> tuple[float, float]:
+    """Mean over the splits of exp(mean KL(p(y|x) || p(y))), and its standard deviation (by n, not n - 1).
+
+    ``logits`` are any finite or -inf logits, log-probabilities too. The rows are permuted by ``seed`` before they are
+    cut into ``splits`` nearly equal parts, so with more than one split the score depends on their order a little.
+    Salimans et al. 2016 (arXiv 1606.03498), computed by torch-fidelity in float64; equal to its command line for
+    ``rng_seed=seed`` and rows in the order of the sorted file names. ``ValueError`` for NaN, +inf, a row of -inf alone,
+    and fewer rows than splits.
+    """
+    import torch
+    from scipy.special import log_softmax
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+
+    if logits.ndim != 2 or not 1 <= splits <= len(logits):
+        raise ValueError(f"{splits} splits of logits of shape {logits.shape}: expected (n, classes), 1 to n splits")
+    log_p = np.asarray(log_softmax(logits.astype(np.float64), axis=1))
+    if np.isnan(log_p).any():
+        row = int(np.flatnonzero(np.isnan(log_p).any(axis=1))[0])
+        raise ValueError(f"row {row} of the logits is no distribution: it holds NaN, inf or nothing but -inf")
+    np.maximum(log_p, LEAST, out=log_p)
+    found = isc_features_to_metric(torch.from_numpy(log_p), splits, shuffle=True, rng_seed=seed)
+    return found[KEY_METRIC_ISC_MEAN], found[KEY_METRIC_ISC_STD]
+
+
+def vendi(features: Float[np.ndarray, "n d"], q: float = 1.0) -> float:
+    """The Vendi score of order ``q`` under the cosine kernel: exp of the entropy of K / n's eigenvalues, from 1 to n.
+
+    Friedman and Dieng 2023 (arXiv 2210.02410); ``q`` above 0, infinity too (arXiv 2310.12952). Rows are made unit
+    vectors, all in float64. K (n, n) where n is at most d, else the covariance (d, d), which has the same eigenvalues
+    save zeros: 100,000 rows of 2,048 take the features twice more in float64, not an (n, n) matrix. Below q = 1 rounded
+    zeros count (a kernel of equal pictures has some), as in vendi-score. ``ValueError`` for a row that is zero or not
+    finite.
+    """
+    from sklearn.preprocessing import normalize
+    from vendi_score import vendi as library
+
+    rows = np.array(features, dtype=np.float64)
+    if rows.ndim != 2 or not len(rows) or not q > 0:
+        raise ValueError(f"features of shape {rows.shape}, q = {q}: expected (n, d) with n > 0, and q > 0")
+    wrong = np.flatnonzero(~(np.isfinite(rows).all(axis=1) & rows.any(axis=1)))
+    if len(wrong):
+        raise ValueError(f"row {wrong[0]} of the features is zero or not finite: it has no direction")
+    rows = np.asarray(normalize(rows, copy=False))
+    order: Any = "inf" if math.isinf(q) else q
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if len(rows) > rows.shape[1]:
+            return float(library.score_dual(rows, q=order, normalize=False))
+        return float(library.score_K(rows @ rows.T, q=order))
+
+
+def vendi_per_prompt(features: Float[np.ndarray, "n d"], prompts: Int[np.ndarray, " n"], q: float = 1.0) -> float:
+    """The mean over the prompts of the Vendi score of that prompt's rows, from 1 to the most rows of a prompt."""
+    return float(np.mean([vendi(features[prompts == prompt], q) for prompt in np.unique(prompts)]))

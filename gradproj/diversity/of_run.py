@@ -1,0 +1,100 @@
+"""The measures of a finished run, from its saved pictures to ``diversity.csv``."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image as Pillow
+from PIL.Image import Image as Picture
+from tqdm import tqdm
+
+from gradproj.diversity import file
+from gradproj.diversity.file import Diversity
+from gradproj.diversity.measures import SEED, Measures, measure
+from gradproj.errors import UserError
+from gradproj.features import FeatureNetwork
+from gradproj.records import Run
+
+LIBRARIES = ("torch", "torchvision", "torch-fidelity", "vendi-score", "scikit-learn", "scipy", "numpy", "pillow")
+SUFFIX = {"start": "-start", "kept": ""}
+SHOWN = 5  # missing pictures named in one message
+
+Features = Float[np.ndarray, "n d"]
+Logits = Float[np.ndarray, "n classes"]
+
+
+def pictures(run: Run, names: Sequence[str]) -> dict[str, list[Path]]:
+    """Set -> the pictures of the images ``names``; ``UserError`` with a list where some are not there."""
+    found = {name: [run.images / f"{image}{SUFFIX[name]}.png" for image in names] for name in file.SETS}
+    every = [path for paths in found.values() for path in paths]
+    absent = [path for path in every if not path.is_file()]
+    if not names:
+        raise UserError(f"{run.folder} holds no finished image; finish it: {run.command}")
+    if absent:
+        shown = ", ".join(path.name for path in absent[:SHOWN])
+        more = f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
+        raise UserError(
+            f"{len(absent)} of {len(every)} pictures are not in {run.images} ({shown}{more}): bring them back, "
+            f"or make them anew in another results folder: {run.command}"
+        )
+    return found
+
+
+def of_run(run: Run, features: str, network: FeatureNetwork, seed: int = SEED, batch: int = 32) -> bool:
+    """Write ``<run>/diversity.csv`` over the recorded images; False where it is there, for these images, already.
+
+    ``features`` is the network's name. Pictures count in the order of their sorted names. ``UserError`` for missing or
+    unreadable pictures, and features that are no finite numbers.
+    """
+    names, digest = file.images(run)
+    paths = pictures(run, names)
+    identity = {"run": run.folder.name, "images": digest, "features": features, "weights": dict(network.weights)}
+    identity["seed"] = seed
+    if _there(run, identity):
+        return False
+    prompts = np.array([int(name.split("-")[0]) for name in names])
+    sets = {name: _set(run, name, network, paths[name], prompts, seed, batch) for name in file.SETS}
+    libraries = {name: version(name) for name in LIBRARIES}
+    file.write(run, Diversity(identity | {"libraries": libraries}, sets))
+    return True
+
+
+def extract(network: FeatureNetwork, paths: Sequence[Path], batch: int, label: str) -> tuple[Features, Logits]:
+    """Features (n, d) and logits (n, classes), float32, of the pictures in ``paths``."""
+    parts = []
+    for start in tqdm(range(0, len(paths), batch), desc=label, disable=None):
+        both = network([_open(path) for path in paths[start : start + batch]])
+        parts.append([one.numpy() for one in both])
+    features, logits = (np.concatenate(one) for one in zip(*parts, strict=True))
+    return features, logits
+
+
+def _set(
+    run: Run, name: str, network: FeatureNetwork, paths: Sequence[Path], prompts: Any, seed: int, batch: int
+) -> Measures:
+    try:
+        features, logits = extract(network, paths, batch, name)
+        return measure(logits, features, prompts, seed)
+    except (RuntimeError, ValueError) as error:  # out of memory, a feature that is no number
+        raise UserError(f"the {name} pictures of {run.folder} cannot be measured: {error}") from error
+
+
+def _there(run: Run, identity: Mapping[str, Any]) -> bool:
+    try:
+        before = file.read(run)
+    except UserError:  # cut or foreign: moved aside when the new one is written
+        return False
+    return before is not None and {key: before.about[key] for key in file.IDENTITY} == identity
+
+
+def _open(path: Path) -> Picture:
+    try:
+        with Pillow.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"{path} is cut or no picture ({error}): bring it back, or remove its CSV and run again"
+        ) from error
