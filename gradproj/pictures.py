@@ -6,6 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 from PIL import Image as Pillow
+from PIL import ImageDraw
+from PIL.Image import Image as Picture
 
 from gradproj.files import place
 
@@ -34,6 +36,22 @@ def sheet(columns: Sequence[Sequence[Path]], side: int = 96, across: int = 8) ->
             with Pillow.open(path) as picture:
                 method = Pillow.Resampling.NEAREST if picture.width < side else Pillow.Resampling.LANCZOS
                 canvas.paste(picture.resize((side, side), method), (x * side, band * (height + gap) + row * side))
+    buffer = io.BytesIO()
+    canvas.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def strip(steps: Sequence[tuple[str, Picture]], side: int = 128, across: int = 11) -> bytes:
+    """A PNG: pictures in reading order, each with its label above; ``across`` of them in a row."""
+    label = 14
+    rows = -(-len(steps) // across)
+    canvas = Pillow.new("RGB", (min(across, len(steps)) * side, rows * (side + label)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for index, (text, picture) in enumerate(steps):
+        row, column = divmod(index, across)
+        method = Pillow.Resampling.NEAREST if picture.width < side else Pillow.Resampling.LANCZOS
+        draw.text((column * side + 2, row * (side + label) + 1), text, fill="black")
+        canvas.paste(picture.resize((side, side), method), (column * side, row * (side + label) + label))
     buffer = io.BytesIO()
     canvas.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -1,0 +1,167 @@
+"""``gradproj-replay RUN IMAGE``: one image of a run made again, from config.yaml and seed; are the numbers the same?
+
+Same means: in every column of the record but the seconds, no step is further off than TOLERANCE of that column's range
+over the steps. The same machine, versions and batch give the same bits; others round otherwise, and the steps carry it
+on. Start and kept picture are put where they are missing (a packed run that came without them). Exit code 0: the same;
+1: not; 2: a message says what is wrong.
+"""
+
+import argparse
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradproj.errors import UserError
+from gradproj.files import place
+from gradproj.records import Run
+
+TOLERANCE = 1e-3  # of a column's range over the steps
+FRAMES, SIDE, PAUSE = 60, 256, 80  # of an animation: at most so many pictures, pixels, milliseconds each
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="gradproj-replay", description=__doc__)
+    parser.add_argument("run", type=Path, help="a run's folder: results/runs/<run id>")
+    parser.add_argument("image", help="<prompt id>-<seed>, as its record is called: 0003-1")
+    parser.add_argument("settings", nargs="*", help="where weights are today, as for gradproj-run: model.repo=/folder")
+    parser.add_argument("--gif", action="store_true", help="write images/<image>.gif and a strip of the scored steps")
+    given = parser.parse_args()
+    try:
+        sys.exit(0 if replay(given.run, given.image, given.settings, given.gif) else 1)
+    except UserError as error:
+        print(f"gradproj-replay: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("\ngradproj-replay: stopped; nothing was changed")
+
+
+def replay(folder: Path, image: str, settings: list[str], gif: bool = False) -> bool:
+    """Make ``image`` of the run in ``folder`` again, print the comparison; whether it is the same."""
+    run = Run.open(folder)
+    recorded = _record(run, image)
+    rows, pictures = _again(run, image, settings)
+    again = pd.DataFrame(rows).reindex(columns=recorded.columns)
+    if len(again) != len(recorded):
+        raise UserError(f"{image} took {len(again)} rows, its record has {len(recorded)}: is config.yaml edited?")
+    apart = deviations(recorded, again)
+    same = bool((apart <= TOLERANCE).all())
+    for column, value in apart.items():
+        print(f"{column:<20} {value:.2g} of its range{'' if value <= TOLERANCE else '  <- more than the tolerance'}")
+    print(f"{image} of {folder.name}: {'the same' if same else 'NOT the same'} numbers (tolerance {TOLERANCE:g})")
+    if same:
+        _restore(run, image, again, pictures)
+    if gif:
+        for path in _animate(run, image, pictures):
+            print(path)
+    return same
+
+
+def deviations(recorded: pd.DataFrame, again: pd.DataFrame) -> pd.Series:
+    """Largest |again - recorded| of each column but the seconds, in units of the recorded column's range.
+
+    A column that does not move is measured by its size; where only one of the two has a number it is infinite.
+    """
+    columns = [column for column in recorded.columns if column not in ("step", "seconds")]
+    one, other = recorded[columns].to_numpy(float), again[columns].to_numpy(float)
+    given = np.isfinite(one)
+    low, high = np.where(given, one, np.inf).min(0), np.where(given, one, -np.inf).max(0)
+    scale = np.where(high > low, high - low, np.maximum(np.abs(low), 1e-12))
+    apart = np.where(given & np.isfinite(other), np.abs(other - one), np.where(given == np.isfinite(other), 0, np.inf))
+    return pd.Series(np.where(given.any(0), apart.max(0) / scale, apart.max(0)), index=columns)
+
+
+def _record(run: Run, image: str) -> pd.DataFrame:
+    for name, content in run.records():
+        if name == image:
+            header = content.partition(b"\n")[0].decode().split(",")
+            return pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(header, float))
+    raise UserError(f"{run.folder} has no record of {image}: give <prompt id>-<seed>, such as {run.name(0, 0)}")
+
+
+def _again(run: Run, image: str, settings: list[str]) -> tuple[list[dict[str, float]], dict[int, Any]]:
+    """The rows, and step -> picture of every step."""
+    from gradproj import inputs
+    from gradproj.experiment import Experiment
+    from gradproj.names import LOOP
+    from gradproj.parts import parts
+    from gradproj.run import compose_stored
+    from gradproj.track import Tracks, to_pictures
+
+    config = compose_stored(run.config, settings)
+    made = parts(config)
+    _refuse_other_weights(run, made)
+    loop = {key: config[key] for key in LOOP}
+    experiment = Experiment(**made, target=inputs.target(config), prompts=config["prompts"], **loop)
+    prompt, seed = map(int, image.split("-"))
+    tracks = Tracks(made["rewards"], [config["prompts"][prompt]], config["steps"], config["score_every"])
+    pictures = {}
+    for step in experiment.iterate([(prompt, seed)], config["steps"]):
+        tracks.follow(step)
+        pictures[step.index] = to_pictures(step.image)[0]
+    tracks.score_best()
+    return tracks.each[0].rows, pictures
+
+
+def _refuse_other_weights(run: Run, made: Mapping[str, Any]) -> None:
+    for name, part in {"model": made["model"], **made["rewards"]}.items():
+        recorded = run.config["weights"][name]
+        if dict(part.weights) != recorded:
+            raise UserError(
+                f"{name} has other weights than the run had: {recorded} then, {dict(part.weights)} today; "
+                "say where those of then are: gradproj-replay RUN IMAGE model.repo=/folder (or model.revision=...)"
+            )
+
+
+def _restore(run: Run, image: str, rows: pd.DataFrame, pictures: Mapping[int, Any]) -> None:
+    """Put the start and the kept picture where there is none."""
+    kept = int(np.nanargmax(rows["reward"])) if run.config["keep"] == "best" else max(pictures)
+    for suffix, picture in {"-start": pictures[0], "": pictures[kept]}.items():
+        path = run.images / f"{image}{suffix}.png"
+        if not path.exists():
+            run.images.mkdir(exist_ok=True)
+            place(path, _bytes(picture, "PNG"))
+            print(f"made again: {path}")
+
+
+def _animate(run: Run, image: str, pictures: Mapping[int, Any]) -> Iterator[Path]:
+    """``<image>.gif``, FRAMES steps at most, the last for longer; ``<image>-steps.png``, the scored ones."""
+    from gradproj.pictures import strip
+
+    run.images.mkdir(exist_ok=True)
+    last = max(pictures)
+    chosen = sorted({round(last * frame / (FRAMES - 1)) for frame in range(FRAMES)})
+    first, *others = [_small(pictures[step]) for step in chosen]
+    durations = [PAUSE] * len(others) + [20 * PAUSE]
+    moving = _bytes(first, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+    scored = sorted({*range(0, last + 1, run.config["score_every"]), last})
+    still = strip([(str(step), pictures[step]) for step in scored], side=min(SIDE, pictures[0].width * 4))
+    for name, content in {f"{image}.gif": moving, f"{image}-steps.png": still}.items():
+        place(run.images / name, content)
+        yield run.images / name
+
+
+def _small(picture: Any) -> Any:
+    """At most SIDE pixels; a miniature's are enlarged to a multiple, its pixels kept."""
+    from PIL import Image as Pillow
+
+    times = SIDE // max(picture.size)
+    if times > 1:
+        return picture.resize((picture.width * times, picture.height * times), Pillow.Resampling.NEAREST)
+    copy = picture.copy()
+    copy.thumbnail((SIDE, SIDE))
+    return copy
+
+
+def _bytes(picture: Any, form: str, **settings: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format=form, **settings)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()
