@@ -1,7 +1,8 @@
 """The runs behind the committed results: ``python scripts/reproduce.py tune`` or ``main``; killed, it goes on.
 
 ``tune`` sweeps learning rate and weight of every method on other prompts (results/miniature/tuning; choose.py
-reads them), ``main`` runs the five methods, two targets and two protocols on the test prompts (results/miniature).
+reads them), ``main`` runs the five methods, two targets and two protocols on the test prompts (results/miniature), then
+the named sweeps of the ablations and of diversity (results/miniature_*).
 Each line below is one ``gradproj-run`` command; as many run side by side as there are cores.
 """
 
@@ -32,13 +33,16 @@ def tuning_commands() -> list[str]:
 
 
 def main_commands() -> list[str]:
-    """Five methods, two targets, two protocols, 64 prompts x 2 seeds."""
+    """Five methods, two targets, two protocols, 64 prompts x 2 seeds; the ablations at one seed, diversity at 25."""
     common = "prompts=shapes_test seeds=2 batch=32 results=results/miniature"
     return [
         f"{common} protocol={protocol} reward={target} method={method}"
         for protocol in ("common", "native")
         for method in METHODS
         for target in TARGETS
+    ] + [
+        f"-m +sweep={sweep} model=shapes batch=32 results=results/miniature_{sweep}"
+        for sweep in ("diversity", "ablation_block", "ablation_switches")
     ]
 
 
