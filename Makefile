@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check table pack unpack tune reproduce train parity test-slurm
+.PHONY: run test check table report pack unpack tune reproduce train parity test-slurm
 
 run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="method=reno seeds=2"
 	OMP_NUM_THREADS=2 $(BIN)/gradproj-run $(ARGS)
@@ -11,7 +11,7 @@ run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="
 test: .venv/.installed ## the whole suite
 	$(BIN)/python -m pytest -q $(ARGS)
 
-test-slurm: .venv/.installed ## sweeps on a Slurm of four nodes, started on this host: killed, pre-empted, timed out (3 minutes)
+test-slurm: .venv/.installed ## sweeps on a Slurm of four nodes, started on this host: killed, pre-empted, timed out (3 to 6 minutes)
 	$(BIN)/python -m pytest -q -rs tests/slurm/check_slurm.py $(ARGS)
 
 check: .venv/.installed ## what a commit must pass: format, lint, types, tests
@@ -22,6 +22,9 @@ check: .venv/.installed ## what a commit must pass: format, lint, types, tests
 
 table: .venv/.installed ## all records under results/ -> tables and plots beside them
 	$(BIN)/python scripts/table.py
+
+report: .venv/.installed ## the same, and report.html beside them: a page to open in a browser
+	$(BIN)/python scripts/report.py $(ARGS)
 
 pack: .venv/.installed ## finished runs' CSVs into one file each: make pack RESULTS=results/miniature
 	$(BIN)/python scripts/pack.py $(or $(RESULTS),results)

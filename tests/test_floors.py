@@ -7,15 +7,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gradproj"
 FLOORS = [
-    {"errors", "types", "spectrum", "files"},
-    {"miniature", "pretrained"},
-    {"noise", "models", "rewards", "methods"},
+    {"errors", "types", "spectrum", "files", "names"},
+    {"miniature", "pretrained", "archive", "parts"},
+    {"noise", "models", "rewards", "methods", "features"},
     {"optimize", "records", "environment"},
-    {"pictures", "plan", "scores", "status"},
-    {"experiment", "report", "inputs", "rescore"},
+    {"pictures", "scores", "packing", "progress", "track", "diversity"},
+    {"experiment", "report", "inputs", "rescore", "plan", "status"},
+    {"worker"},
     {"run"},
+    {"replay"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+LIGHT = ("records", "names", "archive", "packing", "progress", "parts", "inputs", "plan", "status", "scores", "run")
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
@@ -37,10 +40,10 @@ def test_imports_point_downwards(path: Path) -> None:
     rooms = {name.split(".")[1] for name in imports(path) if name.startswith("gradproj.")}
     upwards = {room for room in rooms if room != own and FLOOR[room] >= FLOOR[own]}
     assert not upwards
-    if own in ("models", "rewards", "methods"):
+    if own in ("models", "rewards", "methods", "features"):
         assert own not in rooms, "siblings of one floor do not know each other"
 
 
 def test_the_report_and_the_records_import_no_torch() -> None:
-    paths = [*(PACKAGE / "report").glob("*.py"), PACKAGE / "records.py", PACKAGE / "inputs.py"]
+    paths = [*(PACKAGE / "report").rglob("*.py"), *(PACKAGE / f"{name}.py" for name in LIGHT)]
     assert not [path for path in paths if any(name.split(".")[0] == "torch" for name in imports(path))]

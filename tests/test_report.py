@@ -12,73 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from made_up import PROMPTS, SCORES, SEEDS, STEPS, config, frame, make, trajectory
 from scipy import stats
 
 from gradproj.errors import UserError
+from gradproj.packing import pack, unpack
 from gradproj.records import Run
 from gradproj.report import build, summary
 from gradproj.report.load import curves
 
 ROOT = Path(__file__).parents[1]
-SCORES = ("aesthetic", "matcher", "dual")
-PROMPTS, SEEDS, STEPS = 9, 3, 80
-
-
-def config(method: str, /, **changes: Any) -> dict[str, Any]:
-    """A run's config; ``changes`` replace top-level keys."""
-    target = changes.get("reward", "aesthetic")
-    name = target if isinstance(target, str) else "+".join(target)
-    return {
-        "names": {"model": "shapes", "method": method, "reward": name},
-        "protocol": "common",
-        "steps": STEPS,
-        "keep": "last",
-        "score_every": 10,
-        "model": {"size": 32},
-        "method": {"kind": method, "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.02}},
-        "reward": target,
-        "rewards": {score: {"size": 32} for score in SCORES},
-        "prompts": [f"shape {index}" for index in range(PROMPTS)],
-        "weights": {name: {"weights.safetensors": f"{name} 1"} for name in ("model", *SCORES)},
-    } | changes
-
-
-def trajectory(method: str, image: int, steps: int, gain: float, start: float = 0.0) -> list[dict[str, float | None]]:
-    """Rows of one image: one start for all methods, then ``gain`` in the target, half of it lost in the second."""
-    begin = np.random.default_rng([7, image]).normal(5.0, 1.0, len(SCORES)) + start
-    generator = np.random.default_rng([len(method), image])
-    slopes = np.array([gain, -gain / 2, gain / 4]) * generator.normal(1.0, 0.3)
-    rows: list[dict[str, float | None]] = []
-    for step in range(steps + 1):
-        values = begin + slopes * np.sqrt(step / steps) + (step > 0) * generator.normal(0, 0.05, len(SCORES))
-        rows.append({"step": float(step), "seconds": 0.5 * step + 0.01 * image, "reward": values[0]})
-        rows[-1] |= {"gradient_norm": 1.0, "latent_rms": 1.0, "cosine": 1 - step / 1000, "skipped": 0.0}
-        rows[-1] |= {"flatness": 0.9 - step / 1e4, "distance": 0.146 + step / 1e4}
-        rows[-1] |= zip(SCORES, values, strict=True)
-    return rows
-
-
-def make(results: Path, method: str = "ours", gain: float = 2.0, start: float = 0.0, /, **changes: Any) -> Run:
-    """Write a run as the runner does: only every tenth step, the last and the best carry scores."""
-    run = Run.create(results, config(method, **changes), {"command": ["gradproj-run", f"method={method}", "steps=20"]})
-    last = run.config["steps"]
-    for image in range(PROMPTS * SEEDS):
-        rows = trajectory(method, image, last, gain, start)
-        best = int(np.argmax([row["reward"] or 0.0 for row in rows]))
-        for row in rows:
-            if int(row["step"] or 0) not in {*range(0, last + 1, run.config["score_every"]), last, best}:
-                row |= dict.fromkeys(SCORES)
-        run.write(image // SEEDS, image % SEEDS, rows, {})
-    return run
-
-
-def frame(run: Run) -> Any:
-    """All rows of a run, read one file at a time by pandas."""
-    frames = []
-    for path in sorted(run.images.glob("*.csv")):
-        prompt, seed = map(int, path.stem.split("-"))
-        frames.append(pd.read_csv(path, comment="#").assign(image=path.stem, prompt=prompt, seed=seed))
-    return pd.concat(frames, ignore_index=True)
 
 
 def table(results: Path, name: str = "main") -> Any:
@@ -266,7 +209,7 @@ def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
     lines = table(tmp_path)
     assert lines.groupby("comparison").method.nunique().tolist() == [3, 2, 2]
     assert lines.comparison.str.fullmatch(r"shapes-aesthetic-(native|common-[0-9a-f]{8})").all()
-    assert len(list((tmp_path / "plots").glob("pareto-*.png"))) == 3
+    assert len(list((tmp_path / "plots").glob("latent-*.png"))) == 3
 
 
 def test_best_last_step_is_bold_and_the_table_is_rectangular(built: tuple[Path, dict[str, Run]]) -> None:
@@ -289,19 +232,19 @@ def files(results: Path) -> dict[str, bytes]:
 def test_same_records_same_bytes_packed_or_loose(built: tuple[Path, dict[str, Run]]) -> None:
     results, runs = built
     loose = files(results)
-    assert len(loose) == 7
+    assert len(loose) == 19
     assert files(results) == loose
     late = runs["ours"].images / "0008-2.csv"
     content = late.read_bytes()
     late.unlink()
-    runs["ours"].pack()
+    pack(runs["ours"])
     late.write_bytes(content)  # partly packed: an interrupted run that was packed, then finished
-    runs["mpgr"].pack()
+    pack(runs["mpgr"])
     packed = files(results)
     for run in runs.values():
-        run.unpack()
+        unpack(run)
     assert packed == loose
-    assert not re.search(rb"20\d\d-\d\d-\d\d|matplotlib\.org", loose["pareto-shapes-aesthetic-common.svg"])
+    assert not re.search(rb"20\d\d-\d\d-\d\d|matplotlib\.org", loose["pareto-shapes-common.svg"])
 
 
 def test_bytes_do_not_depend_on_the_process(built: tuple[Path, dict[str, Run]]) -> None:
@@ -312,7 +255,7 @@ def test_bytes_do_not_depend_on_the_process(built: tuple[Path, dict[str, Run]]) 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=results)
     assert {path.name: path.read_bytes() for path in sorted(results.glob("[tp]*/*"))} == dict(sorted(here.items()))
     assert "| no opt. | 0 |" in done.stdout
-    assert str(results / "plots" / "pareto-shapes-aesthetic-common.png") in done.stdout
+    assert str(results / "plots" / "pareto-shapes-common.png") in done.stdout
 
 
 def test_script_refuses_without_a_traceback(tmp_path: Path) -> None:
@@ -370,7 +313,7 @@ def test_a_duplicate_is_named(tmp_path: Path) -> None:
     run = make(tmp_path)
     twice = run.images / "0005-0.csv"
     content = twice.read_bytes()
-    run.pack()
+    pack(run)
     twice.write_bytes(content)
     twice.write_bytes(content.replace(b"5", b"6", 1))
     assert "0005-0.csv" in refused(tmp_path)

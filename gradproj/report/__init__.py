@@ -1,19 +1,31 @@
 """Records -> checked curves -> tables and plots. Imports no torch; the same records give the same bytes.
 
-``load`` one run's numbers · ``compare`` which runs stand side by side, and may they · ``bootstrap`` intervals ·
-``tables`` the main table · ``equal_target`` methods at one target level · ``render`` Markdown and LaTeX · ``plots``.
+``load`` one run's numbers · ``compare`` which runs stand side by side, and may they · ``bootstrap`` intervals · a file
+each for a table or plot (``tables`` is the main one, ``paper`` what was published) · ``render`` Markdown and LaTeX ·
+``drawing`` what plots share.
 """
 
 from pathlib import Path
 
 from gradproj.errors import UserError
 from gradproj.files import place
-from gradproj.report import equal_target, plots, tables
+from gradproj.report import (
+    diversity,
+    equal_target,
+    hacking,
+    hypervolume,
+    latent,
+    pareto,
+    significance,
+    tables,
+    time_to_target,
+)
 from gradproj.report.compare import compare
 from gradproj.report.load import load, summary
 
 __all__ = ["build", "summary"]
 
+TABLES = (tables, equal_target, time_to_target, significance, hypervolume, hacking, diversity, latent)
 SHOWN = 20  # problems listed in one message
 
 
@@ -28,9 +40,10 @@ def build(results: Path) -> list[Path]:
     if problems:
         hidden = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise UserError("\n".join([f"{results / 'runs'} cannot be tabulated:", *problems[:SHOWN], *hidden]))
-    files = {f"tables/{name}": text.encode() for name, text in tables.files(comparisons).items()}
-    files |= {f"tables/{name}": text.encode() for name, text in equal_target.files(comparisons).items()}
-    files |= {f"plots/{name}": content for name, content in plots.files(comparisons).items()}
+    texts = [part.files(comparisons) for part in TABLES]
+    files = {f"tables/{name}": text.encode() for part in texts for name, text in part.items()}
+    drawn = pareto.files(comparisons) | latent.plots(comparisons)
+    files |= {f"plots/{name}": content for name, content in drawn.items()}
     for name, content in files.items():
         path = results / name
         path.parent.mkdir(parents=True, exist_ok=True)

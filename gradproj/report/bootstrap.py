@@ -8,6 +8,17 @@ from gradproj.report.load import Array
 RESAMPLES = 2000
 
 
+def per_prompt(values: Array, prompts: NDArray[np.int64], sums: bool = False) -> Array:
+    """Means (or sums) of ``values`` (images, ...) over each prompt's images: (prompts, ...)."""
+    total = np.zeros((prompts.max() + 1, *values.shape[1:]))
+    np.add.at(total, prompts, values)
+    return total if sums else total / _column(np.bincount(prompts).astype(np.float64), values)
+
+
+def _column(one: Array, like: Array) -> Array:
+    return one.reshape(-1, *[1] * (like.ndim - 1))
+
+
 class Bootstrap:
     """Percentile intervals over one set of resampled prompts, the same for every value asked about."""
 
@@ -24,9 +35,12 @@ class Bootstrap:
         """Ends of the interval for the mean of ``values`` (images,), in their unit; NaN for a single prompt."""
         if len(self.images) == 1:
             return np.nan, np.nan
-        means = self.draws @ np.bincount(self.prompts, values) / (self.draws @ self.images)
-        low, high = np.quantile(means, [0.025, 0.975])
+        low, high = np.quantile(self.means(values), [0.025, 0.975])
         return float(low), float(high)
+
+    def means(self, values: Array) -> Array:
+        """(resamples,) mean of ``values`` (images,) in every resample; (resamples, steps) of (images, steps)."""
+        return self.draws @ per_prompt(values, self.prompts, sums=True) / _column(self.draws @ self.images, values)
 
 
 def difference(name: str, values: Array, bootstrap: Bootstrap) -> dict[str, float]:

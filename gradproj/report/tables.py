@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gradproj.report import render
+from gradproj.report import paper, render
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference
 from gradproj.report.compare import BASELINE, Comparison
 from gradproj.report.load import Curves
@@ -23,10 +23,12 @@ def files(comparisons: Sequence[Comparison]) -> dict[str, str]:
     """File name -> text."""
     sections = [(comparison, rows(comparison)) for comparison in comparisons]
     compact = [_section(comparison, own) for comparison, own in sections]
+    everything = [row for _, own in sections for row in own]
+    note = f"{NOTE} {paper.NOTE}" if paper.columns(everything) else NOTE
     return {
-        "main.csv": render.csv([row for _, own in sections for row in own]),
-        "main.md": render.markdown("Main table", NOTE, compact),
-        "main.tex": render.latex(NOTE, compact),
+        "main.csv": render.csv(everything),
+        "main.md": render.markdown("Main table", note, compact),
+        "main.tex": render.latex(note, compact),
     }
 
 
@@ -54,7 +56,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                 if ours is not None and ours is not curves and index == len(curves.steps) - 1:
                     line |= difference(f"{score}_ours_minus", ours.scores[score][:, -1] - values, bootstrap)
             lines.append(line)
-    return lines
+    return [line | paper.beside(comparison, line) for line in lines]
 
 
 def _shown(curves: Curves) -> list[int]:
@@ -81,6 +83,7 @@ def _section(comparison: Comparison, lines: Sequence[dict[str, Any]]) -> render.
     last = [line for line in lines if line["run"] and line["steps"] == ends[line["run"]]]
     best = {score: max(line[score] for line in last) if len(last) > 1 else np.inf for score in comparison.scores}
     digits = {score: render.digits([line[score] for line in lines]) for score in comparison.scores}
+    published = paper.columns(lines)
     body = []
     for line in lines:
         seconds = "" if np.isnan(line["seconds_per_image"]) else f"{line['seconds_per_image']:.4g}"
@@ -92,6 +95,21 @@ def _section(comparison: Comparison, lines: Sequence[dict[str, Any]]) -> render.
             )
             for score in comparison.scores
         ]
-        ends_of_row = [render.Cell(seconds), render.Cell(str(line["n"]))]
+        ends_of_row = [render.Cell(seconds), render.Cell(str(line["n"])), *_beside(line, published, digits)]
         body.append([render.Cell(line["method"]), render.Cell(str(line["steps"])), *cells, *ends_of_row])
-    return render.Section(comparison.title, ["method", "steps", *comparison.scores, "s/image", "n"], body)
+    header = ["method", "steps", *comparison.scores, "s/image", "n"]
+    names = ["s/image" if key == paper.SECONDS else key for key in published]
+    return render.Section(
+        comparison.title, [*header, *(f"{name} {what}" for name in names for what in ("paper", "minus paper"))], body
+    )
+
+
+def _beside(line: dict[str, Any], published: Sequence[str], digits: dict[str, int]) -> list[render.Cell]:
+    """The paper's number and the difference to it, a pair of cells for each of ``published``."""
+    cells = []
+    for key in published:
+        decimals = digits.get(key, 1)
+        cells.append(render.Cell(render.number(line.get(f"{key}_paper", np.nan), decimals)))
+        apart = line.get(f"{key}_minus_paper", np.nan)
+        cells.append(render.Cell("" if np.isnan(apart) else f"{apart:+.{decimals}f}"))
+    return cells

@@ -1,0 +1,43 @@
+"""The hacking gap: how much further an image went in what was climbed than in what was held out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradproj.report.load import Array, Curves
+
+GAP = (
+    "Hacking gap: the gain in the target minus the mean gain in the held-out scores, each gain (kept minus start) "
+    "divided by that score's standard deviation over the start images."
+)
+
+
+def held_out(curves: Curves, scores: Sequence[str]) -> list[str]:
+    """Those of ``scores`` (the target first, as in ``Comparison.scores``) that took no part in what was climbed."""
+    climbed = curves.run.config["reward"]
+    parts = [climbed] if isinstance(climbed, str) else list(climbed)  # a mix: reward -> weight
+    return [score for score in scores[1:] if score not in parts]
+
+
+def gain(curves: Curves, score: str, place: int = -1) -> Array:
+    """(images,) ``score`` at ``curves.steps[place]`` minus at the start, in standard deviations of the start scores.
+
+    The deviation is over these images (divisor n). NaN where the score was not given at that step, and for a score
+    that all start images share (one image, too), which has no scale.
+    """
+    values = curves.scores[score]
+    scale = values[:, 0].std() if np.ptp(values[:, 0]) > 0 else np.nan
+    return (values[:, place] - values[:, 0]) / scale
+
+
+def gap(curves: Curves, scores: Sequence[str], place: int = -1) -> Array:
+    """(images,) standardised gain in ``scores[0]`` minus the mean one in those of the others that are held out.
+
+    Positive: the target rose further than the held-out scores did. A held-out score that has no number for an image
+    is left out of its mean (scores given afterwards have one at the first and the last step only); NaN where none has.
+    """
+    others = [gain(curves, score, place) for score in held_out(curves, scores)]
+    given = np.isfinite(others).sum(0) if others else np.zeros(len(curves.names), dtype=np.int64)
+    total = np.nansum(others, axis=0) if others else np.zeros(len(curves.names))
+    mean = np.divide(total, given, out=np.full(len(curves.names), np.nan), where=given > 0)
+    return gain(curves, scores[0], place) - mean

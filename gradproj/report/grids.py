@@ -1,0 +1,131 @@
+"""The images of a method with the largest hacking gap, start above kept, in one picture with captions."""
+
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from gradproj.report import render
+from gradproj.report.compare import Comparison
+from gradproj.report.gap import GAP, gap, held_out
+from gradproj.report.load import Curves
+
+WORST = 16
+ACROSS, SIDE, GUTTER, TEXT, LINE = 8, 160, 14, 12, 16  # columns; the rest in pixels
+INK, FAINT, PAPER = "#1b1f24", "#5c6570", "#ffffff"
+
+
+def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
+    """File name -> PNG, for every method whose worst images have a gap and whose PNGs are all there."""
+    grids: dict[str, bytes] = {}
+    for comparison in comparisons:
+        for label, curves in comparison.methods.items():
+            images = worst(curves, comparison.scores)
+            if images and all(path.exists() for image in images for path in pair(curves, image)):
+                grids[_free(grids, f"worst-{comparison.name}-{label}", curves)] = _grid(
+                    comparison, label, curves, images
+                )
+    return grids
+
+
+def worst(curves: Curves, scores: Sequence[str], most: int = WORST) -> list[int]:
+    """Places in ``curves.names`` of the ``most`` largest gaps, the largest first; images without a gap never."""
+    gaps = gap(curves, scores)
+    order = np.argsort(-gaps, kind="stable")  # NaN last
+    return order[np.isfinite(gaps[order])][:most].tolist()
+
+
+def pair(curves: Curves, image: int) -> tuple[Path, Path]:
+    """The PNGs of an image's start and of what was kept."""
+    name = curves.names[image]
+    return curves.run.images / f"{name}-start.png", curves.run.images / f"{name}.png"
+
+
+def _free(taken: dict[str, bytes], name: str, curves: Curves) -> str:
+    """A file name for any label; two that would share it are told apart by the run's hash."""
+    plain = re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name).strip("-")
+    return f"{plain}.png" if f"{plain}.png" not in taken else f"{plain}-{curves.run.folder.name[-8:]}.png"
+
+
+def _grid(comparison: Comparison, label: str, curves: Curves, images: Sequence[int]) -> bytes:
+    gaps = gap(curves, comparison.scores)
+    across = min(ACROSS, len(images))
+    width = max(GUTTER + across * (SIDE + GUTTER), 4 * SIDE)
+    below = 4 + len(comparison.scores)  # lines: two of prompt, image, gap, scores
+    title = f"{comparison.name}, {label}: the {len(images)} of {len(gaps)} images with the largest hacking gap"
+    others = ", ".join(held_out(curves, comparison.scores))
+    note = f"{GAP} Held out: {others}. Start above, kept below; scores: start → kept."
+    head = [*_wrapped(title, width), *_wrapped(note, width)]
+    top, height = 2 * GUTTER + LINE * len(head), 2 * SIDE + LINE * below + 2 * GUTTER
+    canvas = Pillow.new("RGB", (width, top + height * -(-len(images) // across)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    _write(draw, GUTTER, GUTTER, head, len(_wrapped(title, width)))
+    for index, image in enumerate(images):
+        band, column = divmod(index, across)
+        x, y = GUTTER + column * (SIDE + GUTTER), top + band * height
+        for row, path in enumerate(pair(curves, image)):
+            canvas.paste(_square(path), (x, y + row * SIDE))
+        _write(draw, x, y + 2 * SIDE + 4, _caption(comparison, curves, image, gaps[image]), 2)
+    buffer = io.BytesIO()
+    canvas.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _caption(comparison: Comparison, curves: Curves, image: int, gap: float) -> list[str]:
+    """The prompt in two lines, then the numbers."""
+    name = curves.names[image]
+    prompt = str(curves.run.config["prompts"][int(name.split("-")[0])])
+    lines = [f"{name}   gap {gap:+.2f}"]
+    for score, short in zip(comparison.scores, _without_prefix(comparison.scores), strict=True):
+        ends = curves.scores[score][:, [0, -1]]
+        decimals = max(0, render.digits(ends.ravel().tolist()) - 1)
+        start, kept = (f"{value:.{decimals}f}" for value in ends[image])
+        numbers = f" {start} → {kept}"
+        lines.append(_cut(short, SIDE - _font().getlength(numbers)) + numbers)
+    wrapped = textwrap.wrap(" ".join(prompt.split()), 23, max_lines=2, placeholder=" …", break_long_words=True)
+    return [_cut(line, SIDE) for line in [*wrapped, "", ""][:2]] + lines
+
+
+def _without_prefix(scores: Sequence[str]) -> list[str]:
+    """Names without the first words that all of them share: shapes_matcher, shapes_heldout -> matcher, heldout."""
+    words = [score.split("_") for score in scores]
+    shared = 0
+    while all(len(own) > shared + 1 and own[shared] == words[0][shared] for own in words):
+        shared += 1
+    return ["_".join(own[shared:]) for own in words]
+
+
+def _square(path: Path) -> Pillow.Image:
+    with Pillow.open(path) as picture:
+        method = Pillow.Resampling.NEAREST if max(picture.size) < SIDE else Pillow.Resampling.LANCZOS
+        return picture.convert("RGB").resize((SIDE, SIDE), method)
+
+
+def _write(draw: ImageDraw.ImageDraw, x: int, y: int, lines: Sequence[str], dark: int) -> None:
+    """``lines`` under each other, the first ``dark`` in ink, the rest fainter."""
+    for index, line in enumerate(lines):
+        draw.text((x, y + index * LINE), line, fill=INK if index < dark else FAINT, font=_font())
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, int((width - 2 * GUTTER) / (0.56 * TEXT)))
+
+
+def _cut(text: str, width: float | int) -> str:
+    """As much of ``text`` as fits in ``width`` pixels."""
+    if _font().getlength(text) <= width:
+        return text
+    while text and _font().getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    """The font of the plots, which comes with matplotlib."""
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), TEXT)

@@ -1,0 +1,131 @@
+// One image: its pictures, the other methods' on the same start, its numbers and its curves.
+const detail = byId("detail");
+let current = -1; // place in what the gallery shows; -1: reached by its address alone
+
+function floats(text) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  return new Float32Array(bytes.buffer);
+}
+
+// [{title, points, dots}]: the climbed reward at every step, each score where there is one.
+function curvesOf(item) {
+  const { reward, scored, scores } = block(`curves-${item.run.place}`)[item.index];
+  const values = floats(scores);
+  const series = [{ title: "climbed reward", points: Array.from(floats(reward), (value, step) => [step, value]) }];
+  for (const score of comparisonOf(item).scores) {
+    const column = item.run.columns.indexOf(score);
+    const points = column >= 0
+      ? scored.map((step, index) => [step, values[column * scored.length + index]])
+      : [[0, scoreOf(item, "start", score)], [item.run.steps, scoreOf(item, "kept", score)]]; // given afterwards
+    series.push({ title: score, points, dots: true });
+  }
+  return series;
+}
+
+function strip(item) {
+  const kinds = ["start", ...Object.keys(item.run.pictures).filter((kind) => !["start", "kept"].includes(kind)), "kept"];
+  const figures = kinds.filter((kind) => pictureOf(item, kind) >= 0).map((kind) =>
+    make("figure", { className: kind === "steps" ? "wide" : "" }, picture(item, kind), make("figcaption", {}, kind)));
+  const none = "No picture of this image is on this disk: gradproj-replay makes it again from its record (below).";
+  return make("div", { className: "strip" }, ...(figures.length ? figures : [make("p", { className: "note" }, none)]));
+}
+
+function others(item) {
+  const same = items.filter((one) => one.run.comparison === item.run.comparison && one.name === item.name);
+  const buttons = same.map((one) => {
+    const button = make("button", { type: "button" }, picture(one, "kept"), one.run.method);
+    if (one === item) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => openItem(one));
+    return button;
+  });
+  return make("div", { className: "others" }, ...buttons);
+}
+
+function scoreTable(item) {
+  const { scores, target } = comparisonOf(item);
+  const line = (tag, cells) => make("tr", {}, ...cells.map((cell) => make(tag, {}, cell)));
+  const rows = scores.map((score) => {
+    const [from, to] = [scoreOf(item, "start", score), scoreOf(item, "kept", score)];
+    const name = score === target ? `${score} (target)` : score;
+    return line("td", [name, digits(from), digits(to), digits(from === null || to === null ? null : to - from, true)]);
+  });
+  const head = make("thead", {}, line("th", ["score", "start", "kept", "gain"]));
+  return make("div", { className: "scroll" }, make("table", {}, head, make("tbody", {}, ...rows)));
+}
+
+// Every scored step's numbers, made when first opened.
+function allNumbers(series) {
+  const part = make("details", {}, make("summary", {}, "The numbers of the scored steps"));
+  part.addEventListener("toggle", () => {
+    const scored = series.filter((one) => one.dots);
+    const steps = [...new Set(scored.flatMap((one) => one.points.map(([step]) => step)))].sort((a, b) => a - b);
+    const line = (tag, cells) => make("tr", {}, ...cells.map((cell) => make(tag, {}, cell)));
+    const rows = steps.map((step) => line("td", [String(step), ...series.map((one) =>
+      digits(one.points.find((point) => point[0] === step)?.[1]))]));
+    const head = make("thead", {}, line("th", ["step", ...series.map((one) => one.title)]));
+    const table = make("table", {}, head, make("tbody", {}, ...rows));
+    part.append(make("div", { className: "scroll", tabIndex: 0 }, table));
+  }, { once: true });
+  return part;
+}
+
+// The run's folder, from where this page lies.
+function folderOf(item) {
+  const beside = location.protocol === "file:" ? decodeURIComponent(location.pathname).replace(/[^/]*$/, "") : "";
+  const path = `${beside}runs/${item.run.id}`;
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}
+
+function fill(item) {
+  const { run, name } = item;
+  const series = curvesOf(item);
+  const marks = [...new Set([data.early < run.steps ? data.early : run.steps, run.steps])];
+  const charts = series.map((one) => chart(one.title, one.points, run.steps, marks, Boolean(one.dots)));
+  const kept = run.keep === "last" ? "the last step's picture is kept" : "the best scored step's picture is kept";
+  const facts = `${comparisonOf(item).name} · ${run.method} · image ${name} · ${run.steps} steps, ${kept} · `
+    + `hacking gap ${digits(run.gap[item.index], true)} · ${digits(run.seconds[item.index])} s`;
+  byId("detail-title").textContent = item.prompt;
+  byId("detail-body").replaceChildren(
+    make("p", { className: "faint" }, facts),
+    strip(item),
+    make("h3", {}, "Other methods on the same start"), others(item),
+    scoreTable(item),
+    make("h3", {}, `Over the steps (marked: ${marks.join(" and ")})`),
+    make("div", { className: "curves" }, ...charts),
+    allNumbers(series),
+    make("h3", {}, "Again, as an animation"),
+    make("code", { className: "command", tabIndex: 0 }, `gradproj-replay ${folderOf(item)} ${name} --gif`));
+  byId("detail-body").querySelectorAll("img").forEach(load);
+}
+
+function openItem(item) {
+  current = shown.items.indexOf(item);
+  fill(item);
+  byId("previous").disabled = current <= 0;
+  byId("next").disabled = current < 0 || current >= shown.items.length - 1;
+  byId("place").textContent = current < 0 ? "" : `${current + 1} of ${shown.items.length}`;
+  if (!detail.open) detail.showModal();
+  detail.scrollTop = 0;
+  history.replaceState(null, "", `#${item.run.id}/${item.name}`);
+}
+
+const openDetail = (place) => openItem(shown.items[place]);
+const move = (by) => shown.items[current + by] && current >= 0 && openDetail(current + by);
+
+function openAddress() {
+  const address = decodeURIComponent(location.hash.slice(1));
+  const item = items.find((one) => `${one.run.id}/${one.name}` === address);
+  if (item) openItem(item);
+}
+
+byId("previous").addEventListener("click", () => move(-1));
+byId("next").addEventListener("click", () => move(1));
+byId("close").addEventListener("click", () => detail.close());
+detail.addEventListener("click", (event) => { if (event.target === detail) detail.close(); });
+detail.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowLeft") move(-1);
+  if (event.key === "ArrowRight") move(1);
+});
+detail.addEventListener("close", () => history.replaceState(null, "", "#gallery"));
+window.addEventListener("hashchange", openAddress);
+openAddress();

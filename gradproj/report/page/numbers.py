@@ -1,0 +1,96 @@
+"""What the page's script reads: names, prompts, scores and gaps of all images at once, their curves a run at a time."""
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradproj.records import Run
+from gradproj.report.compare import Comparison
+from gradproj.report.gap import GAP, gap, held_out
+from gradproj.report.load import Curves
+from gradproj.report.page.thumbnails import BLOCK, Thumbnails, pictures
+from gradproj.report.tables import EARLY
+
+
+def head(title: str, comparisons: Sequence[Comparison], thumbnails: Thumbnails) -> dict[str, Any]:
+    """Everything but curves and pictures; every picture that is there gets its number from ``thumbnails``."""
+    return {
+        "title": title,
+        "early": EARLY,
+        "block": BLOCK,
+        "gap": GAP,
+        "comparisons": [_comparison(comparison) for comparison in comparisons],
+        "runs": [
+            _run(place, comparison, label, curves, thumbnails)
+            for place, comparison in enumerate(comparisons)
+            for label, curves in comparison.methods.items()
+        ],
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    first = next(iter(comparison.methods.values()))
+    return {
+        "name": comparison.name,
+        "target": comparison.target,
+        "scores": comparison.scores,
+        "held_out": held_out(first, comparison.scores),
+        "prompts": [str(prompt) for prompt in first.run.config["prompts"]],
+    }
+
+
+def _run(place: int, comparison: Comparison, label: str, curves: Curves, thumbnails: Thumbnails) -> dict[str, Any]:
+    found = pictures(curves.run)
+    kinds = sorted({kind for name in curves.names for kind in found.get(name, {})})
+    return {
+        "comparison": place,
+        "method": label,
+        "id": curves.run.folder.name,
+        "steps": curves.run.config["steps"],
+        "keep": curves.run.config["keep"],
+        "columns": list(curves.run.config["rewards"]),
+        "names": curves.names,
+        "start": {score: _short(curves.scores[score][:, 0]) for score in comparison.scores},
+        "kept": {score: _short(curves.scores[score][:, -1]) for score in comparison.scores},
+        "gap": _short(gap(curves, comparison.scores)),
+        "seconds": _short(curves.seconds[:, -1]),
+        "pictures": {
+            kind: [
+                thumbnails.add(found[name][kind], kind == "steps") if kind in found.get(name, {}) else -1
+                for name in curves.names
+            ]
+            for kind in kinds
+        },
+    }
+
+
+def curves(run: Run) -> list[dict[str, Any]]:
+    """Per image, by name: the climbed reward at every step, every reward's official score at the scored ones.
+
+    Numbers are little-endian float32 in base64; ``scores`` is (rewards, scored steps), the rewards as in the config.
+    """
+    return [_curve(run, content.decode()) for _, content in sorted(run.records())]
+
+
+def _curve(run: Run, text: str) -> dict[str, Any]:
+    header, *rows = (line.split(",") for line in text.splitlines())
+    reward, *scores = (header.index(name) for name in ("reward", *run.config["rewards"]))
+    scored = [step for step, row in enumerate(rows) if any(row[column] for column in scores)]
+    return {
+        "reward": _packed(row[reward] for row in rows),
+        "scored": scored,
+        "scores": _packed(rows[step][column] for column in scores for step in scored),
+    }
+
+
+def _packed(cells: Iterable[str]) -> str:
+    """Cells of a CSV, NaN where blank, as base64."""
+    return base64.b64encode(np.array([float(cell or "nan") for cell in cells], dtype="<f4").tobytes()).decode()
+
+
+def _short(values: Any) -> list[float | None]:
+    """Six significant digits, as the tables have; None where there is no number."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values.tolist()]

@@ -1,0 +1,69 @@
+"""Runs of made-up numbers, written as the runner writes them: what the report's tests read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradproj.records import Run
+
+SCORES = ("aesthetic", "matcher", "dual")
+PROMPTS, SEEDS, STEPS = 9, 3, 80
+
+
+def config(method: str, /, **changes: Any) -> dict[str, Any]:
+    """A run's config; ``changes`` replace top-level keys."""
+    target = changes.get("reward", "aesthetic")
+    name = target if isinstance(target, str) else "+".join(target)
+    return {
+        "names": {"model": "shapes", "method": method, "reward": name},
+        "protocol": "common",
+        "steps": STEPS,
+        "keep": "last",
+        "score_every": 10,
+        "model": {"size": 32},
+        "method": {"kind": method, "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.02}},
+        "reward": target,
+        "rewards": {score: {"size": 32} for score in SCORES},
+        "prompts": [f"shape {index}" for index in range(PROMPTS)],
+        "weights": {name: {"weights.safetensors": f"{name} 1"} for name in ("model", *SCORES)},
+    } | changes
+
+
+def trajectory(method: str, image: int, steps: int, gain: float, start: float = 0.0) -> list[dict[str, float | None]]:
+    """Rows of one image: one start for all methods, then ``gain`` in the target, half of it lost in the second."""
+    begin = np.random.default_rng([7, image]).normal(5.0, 1.0, len(SCORES)) + start
+    generator = np.random.default_rng([len(method), image])
+    slopes = np.array([gain, -gain / 2, gain / 4]) * generator.normal(1.0, 0.3)
+    rows: list[dict[str, float | None]] = []
+    for step in range(steps + 1):
+        values = begin + slopes * np.sqrt(step / steps) + (step > 0) * generator.normal(0, 0.05, len(SCORES))
+        rows.append({"step": float(step), "seconds": 0.5 * step + 0.01 * image, "reward": values[0]})
+        rows[-1] |= {"gradient_norm": 1.0, "latent_rms": 1.0, "cosine": 1 - step / 1000, "skipped": 0.0}
+        rows[-1] |= {"flatness": 0.9 - step / 1e4, "distance": 0.146 + step / 1e4}
+        rows[-1] |= zip(SCORES, values, strict=True)
+    return rows
+
+
+def make(results: Path, method: str = "ours", gain: float = 2.0, start: float = 0.0, /, **changes: Any) -> Run:
+    """Write a run as the runner does: only every tenth step, the last and the best carry scores."""
+    run = Run.create(results, config(method, **changes), {"command": ["gradproj-run", f"method={method}", "steps=20"]})
+    last = run.config["steps"]
+    for image in range(PROMPTS * SEEDS):
+        rows = trajectory(method, image, last, gain, start)
+        best = int(np.argmax([row["reward"] or 0.0 for row in rows]))
+        for row in rows:
+            if int(row["step"] or 0) not in {*range(0, last + 1, run.config["score_every"]), last, best}:
+                row |= dict.fromkeys(SCORES)
+        run.write(image // SEEDS, image % SEEDS, rows, {})
+    return run
+
+
+def frame(run: Run) -> Any:
+    """All rows of a run, read one file at a time by pandas."""
+    frames = []
+    for path in sorted(run.images.glob("*.csv")):
+        prompt, seed = map(int, path.stem.split("-"))
+        frames.append(pd.read_csv(path, comment="#").assign(image=path.stem, prompt=prompt, seed=seed))
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,139 @@
+"""What goes into the page beside numpy and Pillow on the same records: gaps, grids, thumbnails, the file itself."""
+
+import base64
+import dataclasses
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from page_records import PROMPTS, SCORES, SEEDS, colour, ends, make, no_waiting, several
+from PIL import Image as Pillow
+
+from gradproj.errors import UserError
+from gradproj.records import Run
+from gradproj.report import grids, page
+from gradproj.report.compare import compare
+from gradproj.report.gap import gap, held_out
+from gradproj.report.load import curves
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with no_waiting():
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, quick: None) -> tuple[Path, dict[str, Run]]:
+    results = tmp_path_factory.mktemp("a <b> folder")
+    return results, several(results)
+
+
+def test_the_gap_is_the_definition(runs: tuple[Path, dict[str, Run]]) -> None:
+    for run in runs[1].values():
+        found = curves(run, dict(sorted(run.records())))
+        np.testing.assert_allclose(gap(found, list(found.scores)), ends(run)["gap"], rtol=1e-9)
+
+
+def test_the_gap_where_numbers_are_missing(runs: tuple[Path, dict[str, Run]]) -> None:
+    run = runs[1]["ours"]
+    found = curves(run, dict(sorted(run.records())))
+    later = found.scores["dual"].copy()
+    later[:, 1:-1] = np.nan  # as of a score given afterwards
+    scores = found.scores | {"dual": later, "flat": np.full_like(later, 0.1)}  # the second without a scale
+    other = dataclasses.replace(found, scores=scores)
+    whole, without = list(found.scores), list(found.scores)[:2]
+    np.testing.assert_array_equal(gap(other, [*whole, "flat"]), gap(found, whole))
+    np.testing.assert_array_equal(gap(other, [*whole, "flat"], 3), gap(found, without, 3))
+    assert np.isnan(gap(other, [whole[0], "flat"])).all()
+    assert np.isnan(gap(found, whole[:1])).all()
+    single = dataclasses.replace(found, names=found.names[:1], scores={name: v[:1] for name, v in scores.items()})
+    assert np.isnan(gap(single, whole)).all()
+    mix = dataclasses.replace(run, config=run.config | {"reward": {"aesthetic": 1.0, "matcher": 1.0}})
+    assert held_out(dataclasses.replace(found, run=mix), ["aesthetic+matcher", *SCORES]) == ["dual"]
+
+
+def test_grids_show_the_largest_gaps(runs: tuple[Path, dict[str, Run]]) -> None:
+    names = {path.name for path in (runs[0] / "plots").glob("worst-*")}
+    assert names == {
+        *(f"worst-shapes-aesthetic-common-{method}.png" for method in ("none", "reno", "ours")),
+        "worst-shapes-matcher-common-none.png",
+    }
+    for method in ("none", "reno", "ours"):
+        order = np.argsort(-ends(runs[1][method])["gap"].to_numpy())
+        with Pillow.open(runs[0] / "plots" / f"worst-shapes-aesthetic-common-{method}.png") as grid:
+            row = next(y for y in range(grid.height) if grid.getpixel((20, y)) == colour("", order[0], "start"))
+            for place, image in enumerate(order[:8]):
+                x = 20 + place * (grids.SIDE + grids.GUTTER)
+                assert grid.getpixel((x, row)) == colour("", image, "start")
+                assert grid.getpixel((x, row + grids.SIDE)) == colour(method, image, "kept")
+
+
+def test_a_grid_has_sixteen_and_needs_all_their_pictures(tmp_path: Path) -> None:
+    run = make(tmp_path, "ours", tuple(f"{index}" for index in range(12)))
+    order = [ends(run).index[place] for place in np.argsort(-ends(run)["gap"].to_numpy())]
+    found = curves(run, dict(sorted(run.records())))
+    assert [found.names[image] for image in grids.worst(found, list(found.scores))] == order[:16]
+    (run.images / f"{order[16]}.png").unlink()
+    comparisons, _ = compare([found])
+    assert list(grids.files(comparisons)) == ["worst-shapes-aesthetic-common-ours.png"]
+    (run.images / f"{order[15]}-start.png").unlink()
+    assert not grids.files(comparisons)
+
+
+def test_same_records_same_bytes(runs: tuple[Path, dict[str, Run]], tmp_path: Path) -> None:
+    copy = tmp_path / runs[0].name
+    shutil.copytree(runs[0] / "runs", copy / "runs")
+    page.build(copy)
+    assert (copy / "report.html").read_bytes() == (runs[0] / "report.html").read_bytes()
+
+
+def pictures(results: Path) -> list[Pillow.Image]:
+    """The thumbnails in the page, decoded."""
+    text = (results / "report.html").read_text(encoding="utf-8")
+    blocks = re.findall(r'<script type="application/json" id="pictures-\d+">(.*?)</script>', text)
+    uris = [uri for block in blocks for uri in json.loads(block)]
+    return [Pillow.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in uris]
+
+
+def test_equal_pictures_are_in_the_page_once(runs: tuple[Path, dict[str, Run]]) -> None:
+    found = {picture.convert("RGB").getpixel((0, 0)) for picture in pictures(runs[0])}
+    images = range(len(PROMPTS) * SEEDS)
+    kept = {colour(method, image, "kept") for method in ("none", "reno", "ours") for image in images}
+    assert found == kept | {colour("", image, "start") for image in images}
+    assert len(pictures(runs[0])) == len(found)
+
+
+def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
+    make(tmp_path, "ours", ("a ring",), side=700)
+    page.build(tmp_path, 100)
+    found = pictures(tmp_path)
+    assert [picture.size for picture in found] == [(100, 100)] * 4
+    expected = [colour("ours", image, kind) for kind in ("kept", "start") for image in (0, 1)]
+    for picture, wanted in zip(found, expected, strict=True):
+        assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - wanted).max() <= 6  # WebP's loss
+
+
+def test_a_cut_picture_is_named(tmp_path: Path) -> None:
+    run = make(tmp_path, "ours", ("a ring",))
+    path = run.images / "0000-1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"0000-1\.png is no whole picture.*gradproj-replay"):
+        page.build(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_script_says_where_the_page_is_or_what_is_missing(tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).parents[1] / "scripts" / "report.py"), "--results", str(tmp_path)]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert (refused.returncode, "holds no runs" in refused.stderr) == (2, True)
+    make(tmp_path / "mine", "ours", ("a ring",), steps=20)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (tmp_path / "mine" / "report.html").resolve().as_uri() in done.stdout

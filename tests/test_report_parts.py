@@ -1,0 +1,243 @@
+"""The report's single tables against scipy, brute force and plain pandas on the same records."""
+
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import PROMPTS, SCORES, SEEDS, STEPS, frame, make
+from scipy import stats
+
+from gradproj.records import Run
+from gradproj.report import build, hypervolume, paper
+from gradproj.report.significance import holm, paired
+
+GAINS = {"ours": 2.0, "mpgr": 1.9, "none": 1.0}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Run]]:
+    results = tmp_path_factory.mktemp("results")
+    runs = {method: make(results, method, gain) for method, gain in GAINS.items()}
+    build(results)
+    return results, runs
+
+
+def table(results: Path, name: str) -> Any:
+    return pd.read_csv(results / "tables" / f"{name}.csv")
+
+
+def last(run: Run) -> Any:
+    found = frame(run)
+    return found[found.step == STEPS].set_index("image").sort_index()
+
+
+# --- paired tests
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("other", ["mpgr", "none"])
+def test_paired_tests_are_scipys_on_the_records(built: tuple[Path, dict[str, Run]], other: str, score: str) -> None:
+    results, runs = built
+    lines = table(results, "tests")
+    line = lines[(lines.score == score) & (lines.against == other)].iloc[0]
+    ours, theirs = last(runs["ours"]), last(runs[other])
+    apart = (ours[score] - theirs[score]).groupby(ours.prompt).mean()
+    assert line.n == PROMPTS * SEEDS and line.prompts == PROMPTS
+    assert line.ours_minus == pytest.approx(apart.mean(), rel=1e-4)
+    assert (line.won, line.lost) == ((apart > 0).sum(), (apart < 0).sum())
+    sign: Any = stats.binomtest(int(line.won), PROMPTS)
+    assert line.sign_p == pytest.approx(sign.pvalue, rel=1e-4)
+    rank: Any = stats.wilcoxon(apart)
+    assert line.wilcoxon_p == pytest.approx(rank.pvalue, rel=1e-4)
+
+
+def test_the_correction_is_over_the_methods_of_one_score(built: tuple[Path, dict[str, Run]]) -> None:
+    for _, lines in table(built[0], "tests").groupby("score"):
+        assert len(lines) == 2
+        low, high = sorted(lines.wilcoxon_p)
+        expected = sorted([min(1, 2 * low), max(high, min(1, 2 * low))])
+        assert sorted(lines.wilcoxon_p_holm) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("p", [[0.01, 0.04, 0.03, 0.005], [0.5, 0.6], [0.02], [0.01, 0.01, 0.01], [0.3, 0.0, 1.0]])
+def test_holm_is_the_closed_test_of_bonferroni(p: list[float]) -> None:
+    """Holm's p of a hypothesis is the largest Bonferroni p of any set of hypotheses that holds it."""
+    sets = [some for size in range(1, len(p) + 1) for some in combinations(range(len(p)), size)]
+    expected = [
+        max(min(1, len(some) * min(p[i] for i in some)) for some in sets if one in some) for one in range(len(p))
+    ]
+    assert holm(p) == pytest.approx(expected)
+
+
+def test_tests_of_one_prompt_and_of_equal_records() -> None:
+    assert all(np.isnan(value) for key, value in paired(np.array([1.0])).items() if key.endswith("_p"))
+    assert paired(np.zeros(8)) == {"prompts": 8, "won": 0, "lost": 0, "sign_p": 1.0, "wilcoxon_p": 1.0}
+    assert np.isnan(holm([0.01, np.nan, 0.02])[1]) and holm([0.01, np.nan, 0.02])[0] == pytest.approx(0.02)
+
+
+# --- dominated area
+
+
+def test_area_is_that_of_the_union_of_rectangles() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 50, 12))
+    corner = (-0.5, -0.3)
+    found = hypervolume.area(x, y, corner)
+    for one, two, area in zip(x, y, found, strict=True):
+        xs, ys = np.unique([*one, corner[0]]), np.unique([*two, corner[1]])
+        brute = 0.0
+        for left, right in pairwise(xs):
+            for low, high in pairwise(ys):
+                inside = left >= corner[0] and low >= corner[1] and ((one >= right) & (two >= high)).any()
+                brute += (right - left) * (high - low) * inside
+        assert area == pytest.approx(brute, abs=1e-12)
+
+
+def test_areas_are_of_the_curves_of_means(built: tuple[Path, dict[str, Run]]) -> None:
+    results, runs = built
+    lines = table(results, "hypervolume").set_index(["held_out", "method"])
+    curves = {method: frame(run).groupby("step")[list(SCORES)].mean() for method, run in runs.items()}
+    curves = {method: curve.loc[range(0, STEPS + 1, 10)] for method, curve in curves.items()}
+    for score in SCORES[1:]:
+        corner = curves["ours"].aesthetic.loc[0], min(curve[score].min() for curve in curves.values())
+        box = max(c.aesthetic.max() for c in curves.values()) - corner[0]
+        box *= max(c[score].max() for c in curves.values()) - corner[1]
+        for method, curve in curves.items():
+            area = float(hypervolume.area(curve.aesthetic.to_numpy(), curve[score].to_numpy(), corner))
+            line = lines.loc[(score, method)]
+            assert line.area == pytest.approx(area, rel=1e-4)
+            assert line.share == pytest.approx(area / box, rel=1e-4)
+            assert line.share_low < line.share < line.share_high
+
+
+# --- time to target
+
+
+def test_time_to_target_is_numpys_interp(built: tuple[Path, dict[str, Run]]) -> None:
+    results, runs = built
+    lines = table(results, "time_to_target").set_index("against")
+    steps = np.arange(0, STEPS + 1, 10)
+    means = frame(runs["ours"]).groupby("step")[["aesthetic", "seconds"]].mean().loc[steps]
+    rising = means.aesthetic.to_numpy()
+    assert (np.diff(rising) > 0).all()  # or interp does not answer the question
+    for other in ("mpgr", "none"):
+        level = last(runs[other]).aesthetic.mean()
+        line = lines.loc[other]
+        assert line.level == pytest.approx(level, rel=1e-5)
+        step = np.interp(level, rising, steps)
+        assert line.ours_step == pytest.approx(step, rel=1e-3)
+        assert line.step_share == pytest.approx(step / STEPS, rel=1e-3)
+        assert line.ours_seconds == pytest.approx(np.interp(step, steps, means.seconds), rel=1e-3)
+        assert line.ours_step_low <= step <= line.ours_step_high
+    assert lines.loc["none"].ours_step < 0.5 * STEPS
+
+
+def test_a_level_that_ours_never_reaches(tmp_path: Path) -> None:
+    make(tmp_path, "ours", 1.0)
+    make(tmp_path, "none", 3.0)
+    build(tmp_path)
+    line = table(tmp_path, "time_to_target").iloc[0]
+    assert np.isnan(line.ours_step) and np.isnan(line.seconds_share) and np.isinf(line.ours_step_high)
+    assert "never" in (tmp_path / "tables" / "time_to_target.md").read_text()
+
+
+def test_nothing_to_set_ours_against(tmp_path: Path) -> None:
+    make(tmp_path, "mpgr")
+    make(tmp_path, "none")
+    build(tmp_path)
+    assert not {path.stem for path in (tmp_path / "tables").iterdir()} & {"tests", "time_to_target"}
+
+
+# --- reward hacking
+
+
+def test_gaps_are_plain_standardised_gains(built: tuple[Path, dict[str, Run]]) -> None:
+    results, runs = built
+    lines = table(results, "hacking").set_index("method")
+    for method, run in runs.items():
+        found = frame(run).set_index(["image", "step"])
+        gains = {}
+        for score in SCORES:
+            values = found[score].unstack()
+            gains[score] = (values[STEPS] - values[0]) / values[0].std(ddof=0)
+        gap = gains["aesthetic"] - (gains["matcher"] + gains["dual"]) / 2
+        line = lines.loc[method]
+        assert line.gap == pytest.approx(gap.mean(), rel=1e-4)
+        assert line.matcher_gain == pytest.approx(gains["matcher"].mean(), rel=1e-4)
+        hacked = (gains["aesthetic"] > 0) & (gains["matcher"] + gains["dual"] < 0)
+        assert line.hacked == pytest.approx(hacked.mean(), abs=1e-6) and line.hacked > 0.5
+        assert line.climbed_minus_official == pytest.approx(0, abs=1e-4)
+
+
+def test_a_planted_gap_between_climbed_and_official_is_found(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    for path in run.images.glob("*.csv"):
+        rows = pd.read_csv(path, comment="#").replace({np.nan: None}).to_dict("records")
+        rows[-1]["reward"] += 0.25  # the float picture is worth more than the saved one
+        path.unlink()
+        prompt, seed = map(int, path.stem.split("-"))
+        run.write(prompt, seed, [{str(key): value for key, value in row.items()} for row in rows], {})
+    build(tmp_path)
+    assert table(tmp_path, "hacking").climbed_minus_official[0] == pytest.approx(0.25, abs=1e-4)
+
+
+# --- the latent
+
+
+def test_latent_statistics_are_the_records_means(built: tuple[Path, dict[str, Run]]) -> None:
+    results, runs = built
+    lines = table(results, "latent").set_index(["method", "step"])
+    for method, run in runs.items():
+        for step, rows in frame(run).groupby("step"):
+            if int(step) % 10 == 0:
+                line = lines.loc[(method, int(step))]
+                for name in ("latent_rms", "cosine", "flatness", "distance"):
+                    assert line[name] == pytest.approx(rows[name].mean(), rel=1e-4)
+                    assert line[f"{name}_95"] == pytest.approx(np.quantile(rows[name], 0.95), rel=1e-4)
+
+
+# --- the paper's numbers
+
+
+def test_the_papers_rows_stand_beside_ours(tmp_path: Path) -> None:
+    rewards = {name: {"size": 32} for name in SCORES}
+    changes: dict[str, Any] = {"names": {"model": "flux", "reward": "aesthetic"}, "steps": 200, "score_every": 20}
+    for method in ("ours", "mpgr", "none"):
+        make(tmp_path, method, rewards=rewards, **(changes | {"names": changes["names"] | {"method": method}}))
+    build(tmp_path)
+    lines = table(tmp_path, "main").set_index(["method", "steps"])
+    assert lines.loc[("ours", 200)].aesthetic_paper == 8.91 and lines.loc[("ours", 60)].aesthetic_paper == 7.12
+    assert lines.loc[("mpgr", 200)].seconds_per_image_paper == 235.5
+    assert lines.loc[("no opt.", 0)].aesthetic_paper == 5.99
+    apart = lines.aesthetic - lines.aesthetic_paper
+    np.testing.assert_allclose(lines.aesthetic_minus_paper, apart, rtol=1e-4, atol=1e-5)
+    assert np.isnan(lines.loc[("none", 200)].aesthetic_paper)
+    assert not [name for name in lines.columns if "dual_paper" in name]  # a score the paper does not have
+    text = (tmp_path / "tables" / "main.md").read_text()
+    assert "aesthetic paper" in text and "minus paper" in text and "8.910" in text and paper.NOTE in text
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+    assert "aesthetic paper" in (tmp_path / "tables" / "main.tex").read_text()
+    times = table(tmp_path, "time_to_target").set_index("against")
+    assert times.loc["mpgr"].seconds_share_paper == pytest.approx(0.296, abs=1e-3)
+    assert "30%" in (tmp_path / "tables" / "time_to_target.md").read_text()
+
+
+def test_no_paper_column_where_it_has_no_such_row(built: tuple[Path, dict[str, Run]]) -> None:
+    assert "paper" not in (built[0] / "tables" / "main.md").read_text()
+    assert not [name for name in table(built[0], "main").columns if "paper" in name]
+
+
+# --- the Pareto figure
+
+
+def test_one_figure_for_all_targets_of_a_model(tmp_path: Path) -> None:
+    for target in SCORES:
+        make(tmp_path, reward=target)
+        make(tmp_path, "none", reward=target)
+    make(tmp_path, protocol="native")
+    build(tmp_path)
+    found = sorted(path.name for path in (tmp_path / "plots").glob("pareto*.png"))
+    assert found == ["pareto-shapes-common.png", "pareto-shapes-native.png"]
