@@ -85,7 +85,7 @@ def test_new_seeds_that_are_not_scored_yet_do_not_stop_a_run(tmp_path: Path) -> 
     rescore(run, "shapes_heldout", *edge.compose_reward("shapes_heldout", []))
     launch(tmp_path, TARGET, "seeds=2")
     assert "shapes_heldout" not in summary(run.folder)
-    assert "shapes_heldout.csv lacks 2 of 4 images" in refusal(build, tmp_path)
+    assert "2 of 4 images have no score of shapes_heldout" in refusal(build, tmp_path)
 
 
 @pytest.mark.parametrize("mix", ["{shapes_matcher: 1, shapes_aesthetic: 2}", "shapes_matcher"])

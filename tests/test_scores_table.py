@@ -121,7 +121,7 @@ def test_images_without_a_score_are_named_and_the_advice_works(tmp_path: Path, s
     rescore(run, "shapes_aesthetic", *edge.compose_reward("shapes_aesthetic", []))
     write(tmp_path)
     message = refusal(build, tmp_path)
-    assert "shapes_aesthetic.csv lacks 6 of 9 images (0000-1)" in message
+    assert "6 of 9 images have no score of shapes_aesthetic" in message
     _, file, *arguments = shlex.split(message.split("finish it: ")[1])
     assert file == "scripts/rescore.py"
     assert script(*arguments)[:2] == (0, f"{run.folder}: 6 images scored\n")
