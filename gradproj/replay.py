@@ -1,13 +1,15 @@
 """``gradproj-replay RUN IMAGE``: one image of a run made again, from config.yaml and seed; are the numbers the same?
 
 Same means: in every column of the record but the seconds, no step is further off than TOLERANCE of that column's range
-over the steps. The same machine, versions and batch give the same bits; others round otherwise, and the steps carry it
-on. Start and kept picture are put where they are missing (a packed run that came without them). Exit code 0: the same;
-1: not; 2: a message says what is wrong.
+over the steps. The image is made beside copies of itself, in batches as large as the run's were: the same machine,
+versions and batch give the same bits; others round otherwise, and the steps carry it on, which is then told as not the
+same. Start and kept picture are put where they are missing (a packed run that came without them). Exit code 0: the
+same; 1: not; 2: a message says what is wrong.
 """
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,10 +31,13 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run's folder: results/runs/<run id>")
     parser.add_argument("image", help="<prompt id>-<seed>, as its record is called: 0003-1")
     parser.add_argument("settings", nargs="*", help="where weights are today, as for gradproj-run: model.repo=/folder")
+    parser.add_argument(
+        "--batch", type=int, help="images side by side (default: as typed when the run was made, or 16)"
+    )
     parser.add_argument("--gif", action="store_true", help="write images/<image>.gif and a strip of the scored steps")
     given = parser.parse_args()
     try:
-        sys.exit(0 if replay(given.run, given.image, given.settings, given.gif) else 1)
+        sys.exit(0 if replay(given.run, given.image, given.settings, given.batch, given.gif) else 1)
     except UserError as error:
         print(f"gradproj-replay: {error}", file=sys.stderr)
         sys.exit(2)
@@ -40,19 +45,24 @@ def main() -> None:
         sys.exit("\ngradproj-replay: stopped; nothing was changed")
 
 
-def replay(folder: Path, image: str, settings: list[str], gif: bool = False) -> bool:
+def replay(folder: Path, image: str, settings: list[str], batch: int | None = None, gif: bool = False) -> bool:
     """Make ``image`` of the run in ``folder`` again, print the comparison; whether it is the same."""
-    run = Run.open(folder)
+    run = Run.open(folder.resolve())
     recorded = _record(run, image)
-    rows, pictures = _again(run, image, settings)
+    batch = batch or _batch(run)
+    rows, pictures = _again(run, image, settings, batch)
     again = pd.DataFrame(rows).reindex(columns=recorded.columns)
+    again = again.astype(float).map(lambda value: float(f"{value:.6g}"))  # as a record has them
     if len(again) != len(recorded):
         raise UserError(f"{image} took {len(again)} rows, its record has {len(recorded)}: is config.yaml edited?")
     apart = deviations(recorded, again)
     same = bool((apart <= TOLERANCE).all())
     for column, value in apart.items():
         print(f"{column:<20} {value:.2g} of its range{'' if value <= TOLERANCE else '  <- more than the tolerance'}")
-    print(f"{image} of {folder.name}: {'the same' if same else 'NOT the same'} numbers (tolerance {TOLERANCE:g})")
+    verdict = "the same" if same else "NOT the same"
+    print(f"{image} of {run.folder.name}: {verdict} numbers (tolerance {TOLERANCE:g}, batch={batch})")
+    if not same:
+        print("other machine, versions or batch (a run's last batch is shorter: try --batch N)? env.json has the run's")
     if same:
         _restore(run, image, again, pictures)
     if gif:
@@ -83,7 +93,13 @@ def _record(run: Run, image: str) -> pd.DataFrame:
     raise UserError(f"{run.folder} has no record of {image}: give <prompt id>-<seed>, such as {run.name(0, 0)}")
 
 
-def _again(run: Run, image: str, settings: list[str]) -> tuple[list[dict[str, float]], dict[int, Any]]:
+def _batch(run: Run) -> int:
+    """How many images were made side by side, as typed; else the default of configs/config.yaml."""
+    typed = re.findall(r"\bbatch=(\d+)", run.command)
+    return int(typed[-1]) if typed else 16
+
+
+def _again(run: Run, image: str, settings: list[str], batch: int) -> tuple[list[dict[str, float]], dict[int, Any]]:
     """The rows, and step -> picture of every step."""
     from gradproj import inputs
     from gradproj.experiment import Experiment
@@ -98,11 +114,11 @@ def _again(run: Run, image: str, settings: list[str]) -> tuple[list[dict[str, fl
     loop = {key: config[key] for key in LOOP}
     experiment = Experiment(**made, target=inputs.target(config), prompts=config["prompts"], **loop)
     prompt, seed = map(int, image.split("-"))
-    tracks = Tracks(made["rewards"], [config["prompts"][prompt]], config["steps"], config["score_every"])
+    tracks = Tracks(made["rewards"], [config["prompts"][prompt]] * batch, config["steps"], config["score_every"])
     pictures = {}
-    for step in experiment.iterate([(prompt, seed)], config["steps"]):
+    for step in experiment.iterate([(prompt, seed)] * batch, config["steps"]):
         tracks.follow(step)
-        pictures[step.index] = to_pictures(step.image)[0]
+        pictures[step.index] = to_pictures(step.image[:1])[0]
     tracks.score_best()
     return tracks.each[0].rows, pictures
 

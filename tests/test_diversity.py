@@ -32,6 +32,7 @@ from gradproj.miniature.captions import OBJECTS
 from gradproj.miniature.render import render, sample_captions
 from gradproj.records import Run
 from gradproj.report import diversity as table
+from gradproj.report import paper
 from gradproj.report.compare import compare
 from gradproj.report.load import load
 
@@ -322,6 +323,7 @@ def make(results: Path, method: str = "ours", model: str = "shapes", prompts: in
 
 def add(run: Run, prompt: int, seed: int) -> None:
     row = {"seconds": 0.0, "reward": 1.0, "gradient_norm": 1.0, "latent_rms": 1.0, "cosine": 1.0, "skipped": 0.0}
+    row["gradient_norm"] += 100 * prompt + seed  # no two records are alike
     start, kept = scenes(2, seed=100 * prompt + seed)
     rows = [row | {"step": float(step), "aesthetic": 5.0 + step} for step in (0, 1)]
     run.write(prompt, seed, rows, {"-start": start, "": kept})
@@ -437,11 +439,15 @@ def test_the_table_has_a_row_per_run_and_set(tmp_path: Path) -> None:
         ("ours", "start"),
         ("ours", "kept"),
     ]
-    assert lines.paper_inception_score.fillna("").tolist() == ["21.57-22.33", "", "21.57-22.33", "21.10"]
+    assert lines.paper_inception_score.fillna("").tolist() == ["21.57-22.33", "", "21.57-22.33", ""]
+    assert paper.diversity(comparisons[0], "ours", 200, "kept") == {
+        "paper_inception_score": "21.10",
+        "paper_vendi": "6.97",
+    }  # the paper's are of 200 steps, these of fewer
     found = file.read(runs[0])
     assert found is not None
     assert lines.vendi.tolist()[3] == pytest.approx(found.sets["kept"].vendi, rel=1e-5)
-    assert "21.10 / 6.97" in files["diversity.md"] and "| ours | kept |" in files["diversity.md"]
+    assert "21.57-22.33 / 6.42-6.61" in files["diversity.md"] and "| ours | kept |" in files["diversity.md"]
 
 
 def test_a_stale_or_damaged_file_is_named_with_the_command(tmp_path: Path) -> None:

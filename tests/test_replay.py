@@ -23,6 +23,7 @@ RUN = Path(sys.executable).with_name("gradproj-run")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("replay")
     settings = ["prompts=[a red ring,a blue square]", "steps=6", "score_every=4", "seeds=2", "batch=4", "keep=best"]
+    settings += ["method.optimizer.lr=0.2"]  # far enough for rounding to show
     subprocess.run([RUN, *settings], cwd=folder, check=True, capture_output=True)
     (found,) = (folder / "results" / "runs").iterdir()
     return Run.open(found)
@@ -32,14 +33,25 @@ def replay(run: Run, *arguments: str) -> Any:
     return subprocess.run([PROGRAM, run.folder, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_an_image_made_alone_is_the_one_of_the_batch(made: Run) -> None:
+def test_an_image_made_beside_its_own_copies_is_the_one_of_the_batch(made: Run) -> None:
     path = made.images / "0001-1.png"
     before = {one.name: one.read_bytes() for one in made.images.iterdir()}
     path.unlink()
     done = replay(made, "0001-1")
     assert done.returncode == 0, done.stderr
-    assert "the same numbers" in done.stdout and f"{TOLERANCE:g}" in done.stdout and str(path) in done.stdout
+    assert f"the same numbers (tolerance {TOLERANCE:g}, batch=4)" in done.stdout and str(path) in done.stdout
+    assert all(line.split()[1] == "0" for line in done.stdout.splitlines() if "of its range" in line)  # bit for bit
     assert {one.name: one.read_bytes() for one in made.images.iterdir()} == before
+
+
+def test_a_long_way_needs_the_batch_of_then(tmp_path: Path) -> None:
+    settings = ["prompts=[a red ring,a blue square]", "steps=120", "seeds=4", "batch=8", "method=reno"]
+    subprocess.run([RUN, *settings], cwd=tmp_path, check=True, capture_output=True)
+    (run,) = (Run.open(path) for path in (tmp_path / "results" / "runs").iterdir())
+    for image in ("0000-0", "0001-3"):
+        done = replay(run, image)
+        assert done.returncode == 0 and "batch=8" in done.stdout, done.stdout
+        assert all(float(line.split()[1]) < 1e-4 for line in done.stdout.splitlines() if "of its range" in line)
 
 
 def test_a_record_with_another_number_is_not_the_same(made: Run, tmp_path: Path) -> None:

@@ -344,7 +344,7 @@ def test_two_settings_under_one_score_name(tmp_path: Path) -> None:
     assert "dual is another checkpoint or has other settings" in refused(tmp_path)
 
 
-@pytest.mark.parametrize(("shift", "fine"), [(0.001, True), (0.1, False)])
+@pytest.mark.parametrize(("shift", "fine"), [(5e-4, True), (5e-3, False)])
 def test_another_start_is_refused(tmp_path: Path, shift: float, fine: bool) -> None:
     make(tmp_path, "mpgr")
     make(tmp_path, "ours", 2.0, shift)

@@ -1,5 +1,6 @@
 """The report's single tables against scipy, brute force and plain pandas on the same records."""
 
+import shutil
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from made_up import PROMPTS, SCORES, SEEDS, STEPS, frame, make
 from scipy import stats
 
+from gradproj.errors import UserError
 from gradproj.records import Run
 from gradproj.report import build, hypervolume, paper
 from gradproj.report.significance import holm, paired
@@ -241,3 +243,68 @@ def test_one_figure_for_all_targets_of_a_model(tmp_path: Path) -> None:
     build(tmp_path)
     found = sorted(path.name for path in (tmp_path / "plots").glob("pareto*.png"))
     assert found == ["pareto-shapes-common.png", "pareto-shapes-native.png"]
+
+
+# --- what must be refused, or stay blank
+
+
+def test_a_record_of_a_prompt_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    (run.images / "0099-1.csv").write_bytes((run.images / "0003-1.csv").read_bytes())
+    with pytest.raises(UserError, match=r"0099-1.csv is of a prompt that the run does not have"):
+        build(tmp_path)
+
+
+def test_one_record_under_two_names_is_refused(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    content = (run.images / "0003-1.csv").read_bytes()
+    (run.images / "0003-2.csv").unlink()
+    (run.images / "0003-2.csv").write_bytes(content)
+    with pytest.raises(UserError, match="the records of 0003-1 and 0003-2 are the same"):
+        build(tmp_path)
+
+
+def test_the_gain_is_from_a_runs_own_start_and_starts_must_agree_in_the_scores_own_scale(tmp_path: Path) -> None:
+    make(tmp_path, "ours", 2.0, 0.0)
+    make(tmp_path, "mpgr", 2.0, 5e-4)  # the spread of the starts is about 1
+    build(tmp_path)
+    lines = table(tmp_path, "main").set_index(["method", "steps"])
+    runs = {one.name.split("-")[1]: frame(Run.open(one)) for one in (tmp_path / "runs").iterdir()}
+    for method, rows in runs.items():
+        gain = rows[rows.step == STEPS].matcher.mean() - rows[rows.step == 0].matcher.mean()
+        assert lines.loc[(method, STEPS)].matcher_gain == pytest.approx(gain, rel=1e-4)
+    make(tmp_path, "none", 2.0, 5e-3)
+    with pytest.raises(UserError, match="at step 0"):
+        build(tmp_path)
+
+
+def test_ties_over_seeds_are_no_wins(tmp_path: Path) -> None:
+    for method, flip in (("ours", 1), ("none", -1)):
+        run = make(tmp_path, method)
+        for path in run.images.glob("*.csv"):
+            prompt, seed = map(int, path.stem.split("-"))
+            rows = pd.read_csv(path, comment="#").replace({np.nan: None}).to_dict("records")
+            rows[-1]["dual"] = 0.5 + flip * (0.05, -0.05, 0.0)[seed]
+            path.unlink()
+            run.write(prompt, seed, [{str(key): value for key, value in row.items()} for row in rows], {})
+    build(tmp_path)
+    line = table(tmp_path, "tests").set_index("score").loc["dual"]
+    assert (line.won, line.lost, line.sign_p, line.wilcoxon_p) == (0, 0, 1, 1)
+
+
+def test_nothing_held_out_means_that_hacking_cannot_be_told(tmp_path: Path) -> None:
+    make(tmp_path, rewards={"aesthetic": {"size": 32}})
+    build(tmp_path)
+    assert table(tmp_path, "hacking").hacked.isna().all()
+    assert "0%" not in (tmp_path / "tables" / "hacking.md").read_text()
+
+
+def test_tables_of_runs_that_are_gone_go_too(tmp_path: Path) -> None:
+    make(tmp_path)
+    other = make(tmp_path, "mpgr")
+    build(tmp_path)
+    own = tmp_path / "tables" / "mine.csv"
+    own.write_text("a user's own")
+    shutil.rmtree(other.folder)
+    build(tmp_path)
+    assert not (tmp_path / "tables" / "tests.csv").exists() and own.exists()

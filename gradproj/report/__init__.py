@@ -26,6 +26,7 @@ from gradproj.report.load import load, summary
 __all__ = ["build", "summary"]
 
 TABLES = (tables, equal_target, time_to_target, significance, hypervolume, hacking, diversity, latent)
+NAMES = ("main", "equal_target", "time_to_target", "tests", "hypervolume", "hacking", "diversity", "latent")
 SHOWN = 20  # problems listed in one message
 
 
@@ -44,8 +45,17 @@ def build(results: Path) -> list[Path]:
     files = {f"tables/{name}": text.encode() for part in texts for name, text in part.items()}
     drawn = pareto.files(comparisons) | latent.plots(comparisons)
     files |= {f"plots/{name}": content for name, content in drawn.items()}
+    stale = [path for path in _own(results) if f"{path.parent.name}/{path.name}" not in files]
+    for path in stale:  # of runs that are gone
+        path.unlink()
     for name, content in files.items():
         path = results / name
         path.parent.mkdir(parents=True, exist_ok=True)
         place(path, content)
     return [results / name for name in files]
+
+
+def _own(results: Path) -> list[Path]:
+    """What an earlier ``build`` may have left."""
+    tables = [path for path in (results / "tables").glob("*.*") if path.stem in NAMES]
+    return tables + [path for kind in ("pareto", "latent") for path in (results / "plots").glob(f"{kind}-*.*")]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproj.records import fingerprint
+from gradproj.names import LOOP, fingerprint
 from gradproj.report.load import Curves, plain
 
 BASELINE = "ours"  # the label that the others are set against
-START_TOLERANCE = 1e-3  # relative and absolute: official scores of the same start image on other hardware
+START_TOLERANCE = 1e-3  # of a score's spread over the starts: official scores of the same images on other hardware
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _differing(curves: Curves, group: Sequence[Curves]) -> dict[str, Any]:
 
 def _settings(curves: Curves) -> dict[str, Any]:
     config = curves.run.config
-    return dict(_leaves("method", config["method"])) | {key: config[key] for key in ("steps", "keep", "score_every")}
+    return dict(_leaves("method", config["method"])) | {key: config[key] for key in LOOP if key in config}
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -145,5 +145,6 @@ def _checkpoint(curves: Curves, name: str) -> Any:
 def _other_start(one: Curves, other: Curves, scores: Sequence[str]) -> Iterator[str]:
     for score in scores:
         first, second = one.scores[score][:, 0], other.scores[score][:, 0]
-        for index in np.flatnonzero(~np.isclose(second, first, rtol=START_TOLERANCE, atol=START_TOLERANCE))[:1]:
+        scale = first.std() if len(first) > 1 and np.ptp(first) > 0 else np.abs(first).max()
+        for index in np.flatnonzero(np.abs(second - first) > START_TOLERANCE * scale + 1e-6)[:1]:
             yield f"{score} of image {one.names[index]} at step 0 is {second[index]:.6g} against {first[index]:.6g}"

@@ -9,7 +9,7 @@ from gradproj.diversity import file
 from gradproj.diversity.file import Diversity
 from gradproj.errors import UserError
 from gradproj.records import Run
-from gradproj.report import render
+from gradproj.report import paper, render
 from gradproj.report.compare import Comparison
 
 SCORES = {
@@ -17,9 +17,6 @@ SCORES = {
     "inception_score_10": "IS, 10 splits",
     "vendi": "Vendi",
     "vendi_per_prompt": "Vendi per prompt",
-}
-PAPER = {  # (model, target) -> (method, set) -> Inception score, Vendi; 1,125 images of 45 prompts
-    ("flux", "aesthetic"): {("", "start"): ("21.57-22.33", "6.42-6.61"), ("ours", "kept"): ("21.10", "6.97")}
 }
 NOTE = (
     "Set: start, the pictures without optimisation; kept, those after it. IS: Inception score, of the whole set and as "
@@ -71,12 +68,11 @@ def _lines(comparison: Comparison, problems: list[str]) -> Iterator[dict[str, An
             continue
         if found is not None:
             for name in file.SETS:
-                yield _line(comparison, label, curves.run, name, found)
+                published = paper.diversity(comparison, label, int(curves.steps[-1]), name)
+                yield _line(comparison, label, curves.run, name, found) | published
 
 
 def _line(comparison: Comparison, label: str, run: Run, name: str, found: Diversity) -> dict[str, Any]:
-    paper = PAPER.get((comparison.model, comparison.target), {})
-    score, vendi = paper.get((run.config["names"]["method"] if name == "kept" else "", name), ("", ""))
     return {
         "comparison": comparison.name,
         "model": comparison.model,
@@ -89,8 +85,6 @@ def _line(comparison: Comparison, label: str, run: Run, name: str, found: Divers
         "features": found.about["features"],
         "weights": " ".join(found.about["weights"].values()),
         "seed": found.about["seed"],
-        "paper_inception_score": score,
-        "paper_vendi": vendi,
     }
 
 
@@ -103,8 +97,8 @@ def _section(comparison: Comparison, lines: Sequence[Mapping[str, Any]]) -> rend
             cells.append(
                 render.Cell(render.number(line[score], 2), "" if math.isnan(sd) else f"± {render.number(sd, 2)}")
             )
-        paper = " / ".join(line[key] for key in ("paper_inception_score", "paper_vendi") if line[key])
-        ends = [paper, f"{line['features']} {line['weights'][:8]}", str(line["n"])]
+        published = " / ".join(line[key] for key in ("paper_inception_score", "paper_vendi") if line[key])
+        ends = [published, f"{line['features']} {line['weights'][:8]}", str(line["n"])]
         body.append([render.Cell(line["method"]), render.Cell(line["set"]), *cells, *map(render.Cell, ends)])
     header = ["method", "set", *SCORES.values(), "paper: IS / Vendi", "features", "n"]
     return render.Section(comparison.title, header, body)

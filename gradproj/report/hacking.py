@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gradproj.report import render
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference
 from gradproj.report.compare import Comparison
@@ -40,7 +42,8 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             f"{score}_gain": gain(curves, score).mean() for score in [target, *held_out(curves, comparison.scores)]
         }
         line |= difference("gap", apart, bootstrap)
-        line["hacked"] = ((climb > 0) & (climb - apart < 0)).mean()  # climb - gap: the mean held-out gain
+        hacked = ((climb > 0) & (climb - apart < 0)).mean()  # climb - gap: the mean held-out gain
+        line["hacked"] = hacked if np.isfinite(apart).all() else np.nan
         lines.append(line)
     return lines
 
@@ -54,7 +57,13 @@ def _section(comparison: Comparison, lines: Sequence[dict[str, Any]]) -> render.
         cells = [render.Cell(line["method"]), render.Cell(own)]
         cells += [render.Cell("" if line[key] != line[key] else f"{line[key]:+.2f}") for key in gains]
         cells += [render.Cell(render.number(line["gap"], 2), note)]
-        body.append([*cells, render.Cell(f"{line['hacked']:.0%}"), render.Cell(str(line["n"]))])
+        body.append(
+            [
+                *cells,
+                render.Cell("" if np.isnan(line["hacked"]) else f"{line['hacked']:.0%}"),
+                render.Cell(str(line["n"])),
+            ]
+        )
     names = [key.replace("_gain", " gain") for key in gains]
     return render.Section(
         comparison.title, ["method", "climbed minus official", *names, "hacking gap", "hacked", "n"], body

@@ -18,9 +18,10 @@ WORDS = {
     "distance": "distance to the set",
 }
 NOTE = (
-    "Means over images (latent.csv has every scored step). White noise has rms 1, a "
-    "spectral flatness of .97 (periodogram averaged over 16 coefficients) and lies about .15 from the feasible set "
-    "(root mean square per entry, block 16; .146 for N = 65,536); no opt. is such noise."
+    "Means over images of each step's own latent, also where the best picture is kept (latent.csv has every scored "
+    "step; blank: records of a form without that column). White noise has rms 1, a spectral flatness of .97 "
+    "(periodogram averaged over 16 coefficients; 1 is flat) and lies about .15 from the feasible set (root mean square "
+    "per entry, block 16; .146 for N = 65,536); no opt. is such noise."
 )
 
 

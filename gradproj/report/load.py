@@ -82,6 +82,7 @@ def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves
     for name in records:
         if not re.fullmatch(r"\d+-\d+", name) or name != run.name(*map(int, name.split("-"))):
             raise UserError(f"{run.images / name}.csv is not called <prompt id>-<seed>; move it away")
+    _refuse_strangers(run, records)
     table = _parse(run, list(records.values()))
     column = {name: table[:, :, index] for index, name in enumerate(run.header.split(","))}
     scored = _scored(run, list(records), column["step"], table[:, :, len(COLUMNS) :])
@@ -99,6 +100,19 @@ def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves
     latent = {name: column[name][:, steps] for name in LATENT}
     seconds = column["seconds"][:, steps]
     return Curves(run, list(records), steps, exact[steps], seconds, scores, climbed, latent, checkpoints)
+
+
+def _refuse_strangers(run: Run, records: Mapping[str, bytes]) -> None:
+    """Refuse records of prompts that the run does not have, and one under two names: no seal covers the name."""
+    first: dict[bytes, str] = {}
+    for name, content in records.items():
+        if int(name.partition("-")[0]) >= len(run.config["prompts"]):
+            raise UserError(f"{run.images / name}.csv is of a prompt that the run does not have; move it away")
+        if (other := first.setdefault(content, name)) != name:
+            raise UserError(
+                f"{run.images}: the records of {other} and {name} are the same, byte for byte: one is a copy; "
+                f"remove both and give: {run.command}"
+            )
 
 
 def _given_later(run: Run, names: list[str], steps: int, whole: bool) -> dict[str, tuple[Any, Array]]:

@@ -17,9 +17,13 @@ MAIN: dict[tuple[str, str, str], dict[tuple[str, int], dict[str, float]]] = {
         ("ours", 200): {"aesthetic": 8.91, "pickscore": 0.220, SECONDS: 232.2},
     }
 }
-TIME: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {
+TIME: dict[tuple[str, str, str], dict[tuple[str, int], dict[str, float]]] = {
     # ... -> the method that ours' 60 steps (aesthetic 7.12) are set against: its end (7.13) after 200 steps
-    ("flux", "aesthetic", "common"): {"mpgr": {"ours_step_paper": 60.0, "seconds_share_paper": 69.7 / 235.5}}
+    ("flux", "aesthetic", "common"): {("mpgr", 200): {"ours_step_paper": 60.0, "seconds_share_paper": 69.7 / 235.5}}
+}
+DIVERSITY: dict[tuple[str, str, str], dict[tuple[str, int], tuple[str, str]]] = {
+    # ... -> Inception score, Vendi; 1,125 images of 45 prompts, the settings unpublished
+    ("flux", "aesthetic", "common"): {("no opt.", 0): ("21.57-22.33", "6.42-6.61"), ("ours", 200): ("21.10", "6.97")}
 }
 NOTE = (
     "Paper: arXiv 2602.08646, seconds on one A6000; minus paper: ours here less the paper's number. How the paper "
@@ -35,9 +39,16 @@ def beside(comparison: Comparison, line: dict[str, Any]) -> dict[str, float]:
     return numbers | {f"{key}_minus_paper": line[key] - value for key, value in published.items()}
 
 
-def time(comparison: Comparison, against: str) -> dict[str, float]:
-    """The paper's time to target of ours against this method, where it has one."""
-    return TIME.get((comparison.model, comparison.target, comparison.protocol), {}).get(against, {})
+def time(comparison: Comparison, against: str, steps: int) -> dict[str, float]:
+    """The paper's time to target of ours against this method at so many steps, where it has one."""
+    return TIME.get((comparison.model, comparison.target, comparison.protocol), {}).get((against, steps), {})
+
+
+def diversity(comparison: Comparison, method: str, steps: int, kept: str) -> dict[str, str]:
+    """The paper's Inception and Vendi scores of a run's ``kept`` pictures or its starts; blank where it has none."""
+    table = DIVERSITY.get((comparison.model, comparison.target, comparison.protocol), {})
+    score, vendi = table.get(("no opt.", 0) if kept == "start" else (method, steps), ("", ""))
+    return {"paper_inception_score": score, "paper_vendi": vendi}
 
 
 def columns(lines: Sequence[dict[str, Any]]) -> list[str]:

@@ -52,7 +52,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             for score in comparison.scores:
                 values = curves.scores[score][:, index]
                 line[score] = values.mean()
-                line |= difference(f"{score}_gain", values - first.scores[score][:, 0], bootstrap)
+                line |= difference(f"{score}_gain", values - curves.scores[score][:, 0], bootstrap)
                 if ours is not None and ours is not curves and index == len(curves.steps) - 1:
                     line |= difference(f"{score}_ours_minus", ours.scores[score][:, -1] - values, bootstrap)
             lines.append(line)

@@ -51,7 +51,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             own, taken = _step(ours, place), at(ours.seconds, place).mean()
             line |= {"ours_step": own, "step_share": own / steps}
             line |= {"ours_seconds": taken, "seconds_share": taken / seconds}
-        lines.append(line | paper.time(comparison, label))
+        lines.append(line | paper.time(comparison, label, int(steps)))
     return lines
 
 

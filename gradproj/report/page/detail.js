@@ -12,10 +12,11 @@ function curvesOf(item) {
   const { reward, scored, scores } = block(`curves-${item.run.place}`)[item.index];
   const values = floats(scores);
   const series = [{ title: "climbed reward", points: Array.from(floats(reward), (value, step) => [step, value]) }];
-  for (const score of comparisonOf(item).scores) {
-    const column = item.run.columns.indexOf(score);
-    const points = column >= 0
-      ? scored.map((step, index) => [step, values[column * scored.length + index]])
+  const official = (name, index) => values[item.run.columns.indexOf(name) * scored.length + index];
+  for (const [place, score] of comparisonOf(item).scores.entries()) {
+    const parts = place === 0 && item.run.mix ? Object.entries(item.run.mix) : [[score, 1]]; // a mix: the weighted sum
+    const points = item.run.columns.includes(parts[0][0])
+      ? scored.map((step, index) => [step, parts.reduce((sum, [name, weight]) => sum + weight * official(name, index), 0)])
       : [[0, scoreOf(item, "start", score)], [item.run.steps, scoreOf(item, "kept", score)]]; // given afterwards
     series.push({ title: score, points, dots: true });
   }

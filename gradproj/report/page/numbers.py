@@ -52,6 +52,7 @@ def _run(place: int, comparison: Comparison, label: str, curves: Curves, thumbna
         "steps": curves.run.config["steps"],
         "keep": curves.run.config["keep"],
         "columns": list(curves.run.config["rewards"]),
+        "mix": reward if isinstance(reward := curves.run.config["reward"], dict) else None,
         "names": curves.names,
         "start": {score: _short(curves.scores[score][:, 0]) for score in comparison.scores},
         "kept": {score: _short(curves.scores[score][:, -1]) for score in comparison.scores},
