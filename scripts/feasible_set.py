@@ -45,8 +45,8 @@ def main() -> None:
         print(rows[-1], flush=True)
     if given.write:
         facts = describe(device)
-        where = f"{facts['device']}, torch {facts['packages']['torch']}, commit {facts['git']['commit']}"
-        write(pd.DataFrame(rows), where)
+        where = f"{facts['device']}, torch {facts['packages']['torch']}, commit {str(facts['git']['commit'])[:7]}"
+        write(pd.DataFrame([row | {"where": where} for row in rows]))
 
 
 def cosines(samples: int, entries: int, block: int, seed: int, device: torch.device) -> Iterator[torch.Tensor]:
@@ -57,22 +57,26 @@ def cosines(samples: int, entries: int, block: int, seed: int, device: torch.dev
         yield torch.cosine_similarity(x.double(), project(x, block).double(), dim=1).cpu()
 
 
-def write(table: pd.DataFrame, where: str) -> None:
-    """Both files, from one table."""
+def write(found: pd.DataFrame) -> None:
+    """Both files, from one table; what they hold of other entries, blocks, n or seeds stays."""
     folder = Path("results")
     folder.mkdir(exist_ok=True)
-    place(folder / "feasible_set.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+    path, key = folder / "feasible_set.csv", ["entries", "block", "n", "seed"]
+    before = [pd.read_csv(path)] if path.exists() else []
+    table = pd.concat([*before, found]).drop_duplicates(key, keep="last").sort_values(key)
+    place(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     lines = [
         "# White noise and the feasible set",
         "Cosine of x ~ N(0, I) with its projection. Paper: minimum .988 over 1.1 million samples (N = 65,536, B = 16). "
-        f"Written by `python scripts/feasible_set.py --write`; {where}.",
-        "| N | block | n | seed | minimum | mean | sd | paper's minimum |\n|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "Written by `python scripts/feasible_set.py --write`.",
+        "| N | block | n | seed | minimum | mean | sd | paper's minimum | where |\n"
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     row: Any
     for row in table.itertuples():
         paper = "" if math.isnan(row.paper_minimum) else f"{row.paper_minimum}"
         numbers = f"{row.minimum:.5f} | {row.mean:.5f} | {row.sd:.5f}"
-        lines[-1] += f"\n| {row.entries} | {row.block} | {row.n} | {row.seed} | {numbers} | {paper} |"
+        lines[-1] += f"\n| {row.entries} | {row.block} | {row.n} | {row.seed} | {numbers} | {paper} | {row.where} |"
     place(folder / "feasible_set.md", ("\n\n".join(lines) + "\n").encode())
 
 

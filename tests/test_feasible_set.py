@@ -34,8 +34,12 @@ def test_the_table_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     table: Any = pd.read_csv(tmp_path / "results" / "feasible_set.csv")
     assert table.block.tolist() == [8, 16] and table.n.tolist() == [20, 20]
     assert (table.minimum < table["mean"]).all() and table["mean"].is_monotonic_increasing
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:2], "30", *sys.argv[3:]])  # more samples: rows beside those
+    runpy.run_path(SCRIPT, run_name="__main__")
+    more: Any = pd.read_csv(tmp_path / "results" / "feasible_set.csv")
+    assert more.n.tolist() == [20, 30, 20, 30] and more.minimum[::2].tolist() == table.minimum.tolist()
     text = (tmp_path / "results" / "feasible_set.md").read_text()
-    assert len([line for line in text.splitlines() if line.startswith("| 512 |")]) == 2
+    assert len([line for line in text.splitlines() if line.startswith("| 512 |")]) == 4
 
 
 def test_blocks_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
