@@ -9,6 +9,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from PIL.Image import Image as Picture
 
+from gradproj.errors import UserError
 from gradproj.files import place
 
 
@@ -23,6 +24,17 @@ def before_after(images: Path, most: int = 16) -> Path | None:
         return None
     place(images.parent / "before_after.png", sheet(pairs))
     return images.parent / "before_after.png"
+
+
+def open_rgb(path: Path) -> Picture:
+    """A saved picture in memory; ``UserError`` for one that is cut, missing or none."""
+    try:
+        with Pillow.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"{path} is cut or no picture ({error}): bring it back, or remove its CSV and run again"
+        ) from error
 
 
 def sheet(columns: Sequence[Sequence[Path]], side: int = 96, across: int = 8) -> bytes:

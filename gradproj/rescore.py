@@ -4,12 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image as Pillow
-from PIL.Image import Image as Picture
 from tqdm import tqdm
 
 from gradproj import scores
 from gradproj.errors import UserError
+from gradproj.pictures import open_rgb
 from gradproj.records import Run
 from gradproj.scores import Scores
 
@@ -51,7 +50,7 @@ def _pictures(run: Run, image: str) -> tuple[Path, Path]:
 
 def _score(run: Run, name: str, reward: Any, images: Sequence[str]) -> dict[str, tuple[float, float]]:
     prompts = [run.config["prompts"][int(image.split("-")[0])] for image in images]
-    start, kept = zip(*(map(_open, _pictures(run, image)) for image in images), strict=True)
+    start, kept = zip(*(map(open_rgb, _pictures(run, image)) for image in images), strict=True)
     try:
         first, last = (reward.score(pictures, prompts).tolist() for pictures in (start, kept))
         return dict(zip(images, zip(first, last, strict=True), strict=True))
@@ -59,14 +58,4 @@ def _score(run: Run, name: str, reward: Any, images: Sequence[str]) -> dict[str,
         raise UserError(
             f"{name} cannot score the images {images[0]} to {images[-1]} of {run.folder} ({error}); "
             "those before them are kept: the same command goes on"
-        ) from error
-
-
-def _open(path: Path) -> Picture:
-    try:
-        with Pillow.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise UserError(
-            f"{path} is cut or no picture ({error}): bring it back, or remove its CSV and run again"
         ) from error

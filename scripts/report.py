@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from gradproj.errors import UserError
-from gradproj.report import page
+from gradproj.report import page, roots
 
 
 def main() -> int:
@@ -18,9 +18,8 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=page.SIDE, help="pixels: a thumbnail's longer side, at most")
     arguments = parser.parse_args()
     results = arguments.results
-    roots = sorted(runs.parent for runs in [*results.glob("runs"), *results.glob("*/runs")])
     try:
-        for root in roots or [results]:
+        for root in roots(results):
             written = page.build(root, arguments.side)
             size = written[-1].stat().st_size / 1e6
             print(f"{len(written) - 1} tables and plots under {root}")

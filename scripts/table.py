@@ -8,16 +8,15 @@ import sys
 from pathlib import Path
 
 from gradproj.errors import UserError
-from gradproj.report import build
+from gradproj.report import build, roots
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder that holds runs/")
     results = parser.parse_args().results
-    roots = sorted(runs.parent for runs in [*results.glob("runs"), *results.glob("*/runs")])
     try:
-        for root in roots or [results]:
+        for root in roots(results):
             written = build(root)
             print((root / "tables" / "main.md").read_text(encoding="utf-8"))
             print("\n".join(str(path) for path in written))

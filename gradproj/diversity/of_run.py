@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image as Pillow
-from PIL.Image import Image as Picture
 from tqdm import tqdm
 
 from gradproj.diversity import file
@@ -16,6 +14,7 @@ from gradproj.diversity.file import Diversity
 from gradproj.diversity.measures import SEED, Measures, measure
 from gradproj.errors import UserError
 from gradproj.features import FeatureNetwork
+from gradproj.pictures import open_rgb
 from gradproj.records import Run
 
 LIBRARIES = ("torch", "torchvision", "torch-fidelity", "vendi-score", "scikit-learn", "scipy", "numpy", "pillow")
@@ -66,7 +65,7 @@ def extract(network: FeatureNetwork, paths: Sequence[Path], batch: int, label: s
     """Features (n, d) and logits (n, classes), float32, of the pictures in ``paths``."""
     parts = []
     for start in tqdm(range(0, len(paths), batch), desc=label, disable=None):
-        both = network([_open(path) for path in paths[start : start + batch]])
+        both = network([open_rgb(path) for path in paths[start : start + batch]])
         parts.append([one.numpy() for one in both])
     features, logits = (np.concatenate(one) for one in zip(*parts, strict=True))
     return features, logits
@@ -88,13 +87,3 @@ def _there(run: Run, identity: Mapping[str, Any]) -> bool:
     except UserError:  # cut or foreign: moved aside when the new one is written
         return False
     return before is not None and {key: before.about[key] for key in file.IDENTITY} == identity
-
-
-def _open(path: Path) -> Picture:
-    try:
-        with Pillow.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise UserError(
-            f"{path} is cut or no picture ({error}): bring it back, or remove its CSV and run again"
-        ) from error

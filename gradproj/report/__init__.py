@@ -23,7 +23,7 @@ from gradproj.report import (
 from gradproj.report.compare import compare
 from gradproj.report.load import load, summary
 
-__all__ = ["build", "summary"]
+__all__ = ["build", "roots", "summary"]
 
 TABLES = (tables, equal_target, time_to_target, significance, hypervolume, hacking, diversity, latent)
 NAMES = ("main", "equal_target", "time_to_target", "tests", "hypervolume", "hacking", "diversity", "latent")
@@ -53,6 +53,11 @@ def build(results: Path) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         place(path, content)
     return [results / name for name in files]
+
+
+def roots(results: Path) -> list[Path]:
+    """``results`` (your own runs) and every folder in it that holds runs (others', the committed ones among them)."""
+    return sorted(runs.parent for runs in [*results.glob("runs"), *results.glob("*/runs")]) or [results]
 
 
 def _own(results: Path) -> list[Path]:

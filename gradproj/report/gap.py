@@ -19,25 +19,25 @@ def held_out(curves: Curves, scores: Sequence[str]) -> list[str]:
     return [score for score in scores[1:] if score not in parts]
 
 
-def gain(curves: Curves, score: str, place: int = -1) -> Array:
-    """(images,) ``score`` at ``curves.steps[place]`` minus at the start, in standard deviations of the start scores.
+def gain(curves: Curves, score: str) -> Array:
+    """(images,) ``score`` at the last step minus at the start, in standard deviations of the start scores.
 
-    The deviation is over these images (divisor n). NaN where the score was not given at that step, and for a score
+    The deviation is over these images (divisor n). NaN for a score
     that all start images share (one image, too), which has no scale.
     """
     values = curves.scores[score]
     scale = values[:, 0].std() if np.ptp(values[:, 0]) > 0 else np.nan
-    return (values[:, place] - values[:, 0]) / scale
+    return (values[:, -1] - values[:, 0]) / scale
 
 
-def gap(curves: Curves, scores: Sequence[str], place: int = -1) -> Array:
+def gap(curves: Curves, scores: Sequence[str]) -> Array:
     """(images,) standardised gain in ``scores[0]`` minus the mean one in those of the others that are held out.
 
-    Positive: the target rose further than the held-out scores did. A held-out score that has no number for an image
-    is left out of its mean (scores given afterwards have one at the first and the last step only); NaN where none has.
+    Positive: the target rose further than the held-out scores did. A held-out score without a
+    scale is left out of the mean; NaN where none has one.
     """
-    others = [gain(curves, score, place) for score in held_out(curves, scores)]
+    others = [gain(curves, score) for score in held_out(curves, scores)]
     given = np.isfinite(others).sum(0) if others else np.zeros(len(curves.names), dtype=np.int64)
     total = np.nansum(others, axis=0) if others else np.zeros(len(curves.names))
     mean = np.divide(total, given, out=np.full(len(curves.names), np.nan), where=given > 0)
-    return gain(curves, scores[0], place) - mean
+    return gain(curves, scores[0]) - mean

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradproj.records import Run
 from gradproj.report.compare import Comparison
-from gradproj.report.gap import GAP, gap, held_out
+from gradproj.report.gap import GAP, gap
 from gradproj.report.load import Curves
 from gradproj.report.page.thumbnails import BLOCK, Thumbnails, pictures
 from gradproj.report.tables import EARLY
@@ -37,7 +37,6 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "name": comparison.name,
         "target": comparison.target,
         "scores": comparison.scores,
-        "held_out": held_out(first, comparison.scores),
         "prompts": [str(prompt) for prompt in first.run.config["prompts"]],
     }
 
