@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import torch
 
-from gradproj.environment import describe
 from gradproj.methods import mpgr, none, ours, prno, reno
 from gradproj.models.shapes import Shapes
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import optimize
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
+from gradproj.runs.environment import describe
 from gradproj.spectrum import project
 from gradproj.types import Method
 

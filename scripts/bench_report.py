@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from gradproj.files import sealed, unsealed
-from gradproj.records import Run
 from gradproj.report import build
 from gradproj.report.load import load
+from gradproj.runs.records import Run
 
 METHODS = ("ours", "mpgr", "prno", "reno")
 SCORES = ("aesthetic", "pickscore", "hps", "image_reward", "clip")

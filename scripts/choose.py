@@ -15,8 +15,8 @@ import numpy as np
 
 from gradproj.files import place
 from gradproj.report import render
-from gradproj.report.equal_target import at, crossing
 from gradproj.report.load import Curves, load
+from gradproj.report.tables.equal_target import at, crossing
 
 HELD_OUT = "shapes_rendering"
 SHARE = 0.8

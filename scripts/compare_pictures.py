@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gradproj.files import place
-from gradproj.pictures import sheet
+from gradproj.runs.pictures import sheet
 
 
 def main() -> None:

@@ -10,12 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from gradproj import features
-from gradproj.diversity import file
+from gradproj.diversity import features
 from gradproj.diversity.measures import SEED
 from gradproj.diversity.of_run import of_run, pictures
 from gradproj.errors import UserError
-from gradproj.records import Run
+from gradproj.runs import diversity as file
+from gradproj.runs.records import Run
 
 
 def main() -> int:

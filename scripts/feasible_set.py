@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gradproj.environment import describe
 from gradproj.files import place
+from gradproj.runs.environment import describe
 from gradproj.spectrum import project
 from gradproj.types import default_device
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
-from gradproj.experiment import to_pictures
-from gradproj.features.shapes import Shapes as Classifier
+from gradproj.diversity.features.shapes import Shapes as Classifier
+from gradproj.execution.experiment import to_pictures
 from gradproj.files import place
 from gradproj.miniature.captions import ABSENT, sentence
 from gradproj.miniature.measures import aesthetic

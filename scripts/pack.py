@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from gradproj.errors import UserError
-from gradproj.packing import pack, unpack
-from gradproj.records import Run
+from gradproj.runs.packing import pack, unpack
+from gradproj.runs.records import Run
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gradproj.errors import UserError
-from gradproj.records import Run
-from gradproj.rescore import rescore
-from gradproj.run import compose_reward
+from gradproj.execution.compose import compose_reward
+from gradproj.execution.rescore import rescore
+from gradproj.runs.records import Run
 
 
 def main() -> int:

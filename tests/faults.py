@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import test_command_line as line
 
-from gradproj import progress, status
-from gradproj.records import Run
+from gradproj.runs import progress, status
+from gradproj.runs.records import Run
 
 inside, small_disk = line.inside, line.small_disk
 Inside = line.Inside

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradproj.records import Run
+from gradproj.runs.records import Run
 
 SCORES = ("aesthetic", "matcher", "dual")
 PROMPTS, SEEDS, STEPS = 9, 3, 80

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image as Pillow
 
-from gradproj.records import Run
 from gradproj.report import page
+from gradproj.runs.records import Run
 
 SCORES = ("aesthetic", "matcher", "dual")
 SEEDS, STEPS = 2, 80

@@ -16,9 +16,9 @@ from made_up import SCORES, SEEDS, STEPS, config, trajectory
 from PIL import Image as Pillow
 from PIL.Image import Image as Picture
 
-from gradproj import run as edge
+from gradproj.cli import run as edge
 from gradproj.errors import UserError
-from gradproj.records import Run
+from gradproj.runs.records import Run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

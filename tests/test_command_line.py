@@ -19,10 +19,10 @@ import pytest
 import yaml
 from PIL import Image as Pillow
 
-from gradproj import run as edge
-from gradproj.experiment import Experiment
-from gradproj.pictures import before_after
-from gradproj.records import COLUMNS, Run
+from gradproj.cli import run as edge
+from gradproj.execution.experiment import Experiment
+from gradproj.runs.pictures import before_after
+from gradproj.runs.records import COLUMNS, Run
 
 ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("gradproj-run")
@@ -523,7 +523,7 @@ def test_a_disk_that_is_full_for_the_last_sheet_is_said_too(
 def without_torch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in a process that says at its end whether torch was imported."""
     driver = (
-        "import sys\nfrom gradproj.run import main\ntry:\n    main()\nfinally:\n"
+        "import sys\nfrom gradproj.cli.run import main\ntry:\n    main()\nfinally:\n"
         "    print('torch' if 'torch' in sys.modules else 'light', file=sys.stderr)"
     )
     arguments = (sys.executable, "-c", driver, *arguments)

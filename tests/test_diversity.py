@@ -22,19 +22,20 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torchmetrics.image.inception import InceptionScore
 from vendi_score import vendi as library
 
-from gradproj import features as networks
-from gradproj.diversity import file, inception_score, measure, vendi, vendi_per_prompt
+from gradproj.diversity import features as networks
+from gradproj.diversity import inception_score, measure, vendi, vendi_per_prompt
+from gradproj.diversity.features.inception import SHA256, Inception
 from gradproj.diversity.of_run import extract, of_run
 from gradproj.errors import UserError
-from gradproj.features.inception import SHA256, Inception
 from gradproj.files import sha256
 from gradproj.miniature.captions import OBJECTS
 from gradproj.miniature.render import render, sample_captions
-from gradproj.records import Run
-from gradproj.report import diversity as table
 from gradproj.report import paper
 from gradproj.report.compare import compare
 from gradproj.report.load import load
+from gradproj.report.tables import diversity as table
+from gradproj.runs import diversity as file
+from gradproj.runs.records import Run
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:Please import `csr_matrix`:DeprecationWarning")
@@ -465,5 +466,5 @@ def test_a_stale_or_damaged_file_is_named_with_the_command(tmp_path: Path) -> No
 
 
 def test_the_table_imports_no_torch() -> None:
-    code = "import sys, gradproj.report.diversity; sys.exit('torch' in sys.modules)"
+    code = "import sys, gradproj.report.tables.diversity; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

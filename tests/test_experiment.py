@@ -15,11 +15,11 @@ from torch import Tensor
 
 import gradproj
 from gradproj.errors import UserError
-from gradproj.experiment import Experiment, to_pictures, weighted
+from gradproj.execution.experiment import Experiment, to_pictures, weighted
 from gradproj.methods import ours
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
-from gradproj.records import COLUMNS, Run
+from gradproj.runs.records import COLUMNS, Run
 from gradproj.types import Method
 
 PROMPTS = ["one", "two", "bad", "four"]
@@ -400,7 +400,7 @@ def test_the_batch_changes_no_number(tmp_path: Path, batch: int) -> None:
 
 
 def test_nothing_to_do_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradproj.experiment.optimize", None)  # a call would raise
+    monkeypatch.setattr("gradproj.execution.experiment.optimize", None)  # a call would raise
     one = experiment()
     run = new_run(tmp_path, one)
     assert one.complete(run, [], 4) == 0

@@ -17,8 +17,8 @@ import test_experiment as fakes
 from conftest import CONFIGS
 from faults import BASE, Inside, Shown, without_seconds
 
-from gradproj.experiment import Experiment, Key
-from gradproj.records import Run
+from gradproj.execution.experiment import Experiment, Key
+from gradproj.runs.records import Run
 
 look, reference, inside, small_disk = faults.look, faults.reference, faults.inside, faults.small_disk
 
@@ -26,9 +26,10 @@ look, reference, inside, small_disk = faults.look, faults.reference, faults.insi
 WORKERS = """
 import os, random, signal, sys, time
 from pathlib import Path
-import torch._dynamo, gradproj.methods.none, gradproj.models.shapes, gradproj.worker
+import torch._dynamo, gradproj.methods.none, gradproj.models.shapes, gradproj.execution.worker
 from hydra import compose, initialize_config_dir
-from gradproj import experiment, run
+from gradproj.execution import experiment
+from gradproj.cli import run
 
 configs, results, kills, *settings = sys.argv[1:]
 rng = random.Random(0)

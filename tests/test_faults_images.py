@@ -13,10 +13,11 @@ import test_experiment as fakes
 import torch
 from faults import BASE, Inside, Shown, without_seconds
 
-from gradproj import experiment, progress, status
+from gradproj.execution import experiment
 from gradproj.noise import initial_latent
-from gradproj.packing import pack
-from gradproj.records import Run
+from gradproj.runs import progress, status
+from gradproj.runs.packing import pack
+from gradproj.runs.records import Run
 
 copy_of_reference, look, reference, inside = faults.copy_of_reference, faults.look, faults.reference, faults.inside
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from gradproj import inputs
 from gradproj.errors import UserError
+from gradproj.execution import settings as inputs
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_prompts.py"
 CATEGORIES = ("color", "shape", "texture", "spatial", "non_spatial", "complex")

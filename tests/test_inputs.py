@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from gradproj import inputs
 from gradproj.errors import UserError
+from gradproj.execution import settings as inputs
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
 Compose = Callable[..., DictConfig]

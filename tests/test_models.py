@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline, FluxPipeline, SanaSprint
 from hydra.errors import InstantiationException
 from torch import Tensor
 
-from gradproj import run as edge
+from gradproj.cli import run as edge
 from gradproj.errors import UserError
 
 LONG = "a red ring and a blue square " * 30  # beyond every text encoder's limit

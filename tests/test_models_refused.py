@@ -16,12 +16,13 @@ from jaxtyping import config as jaxtyping_config
 from test_hub import point
 from test_models import broken, explained, no_vae, reference
 
-from gradproj import environment, run
+from gradproj.cli import run
 from gradproj.errors import UserError
 from gradproj.models.sdxl_turbo import FIXED_VAE, PUBLISHED
 from gradproj.pretrained import hub, source
 from gradproj.pretrained.layout import count_parameters
-from gradproj.records import Run
+from gradproj.runs import environment
+from gradproj.runs.records import Run
 
 RING, GPU, CUT, REMOVED = ["a red ring"], torch.device("cuda"), "cut", "removed"
 Values = dict[str, Any]

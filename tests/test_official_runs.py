@@ -17,9 +17,9 @@ from official import PAPER, build
 from PIL import Image as Pillow
 from torchvision import transforms
 
-from gradproj import inputs
+from gradproj.cli.run import run_once
+from gradproj.execution import settings as inputs
 from gradproj.pretrained import preprocess
-from gradproj.run import run_once
 
 keys, own = official.keys, official.own
 

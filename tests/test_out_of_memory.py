@@ -11,7 +11,7 @@ import tiny
 import torch
 from faults import without_seconds
 
-from gradproj import progress
+from gradproj.runs import progress
 
 
 class Small(fakes.Model):

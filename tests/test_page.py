@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from page_records import PROMPTS, SCORES, STEPS, colour, ends, make, no_waiting, several
 
-from gradproj.records import Run
 from gradproj.report import page
+from gradproj.runs.records import Run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

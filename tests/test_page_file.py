@@ -17,11 +17,12 @@ from page_records import PROMPTS, SCORES, SEEDS, colour, ends, make, no_waiting,
 from PIL import Image as Pillow
 
 from gradproj.errors import UserError
-from gradproj.records import Run
-from gradproj.report import grids, page
+from gradproj.report import page
 from gradproj.report.compare import compare
 from gradproj.report.gap import gap, held_out
 from gradproj.report.load import curves
+from gradproj.report.plots import grids
+from gradproj.runs.records import Run
 
 
 @pytest.fixture(scope="module", autouse=True)

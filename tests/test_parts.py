@@ -7,12 +7,12 @@ import pytest
 import test_command_line as line
 import torch
 
-from gradproj import inputs
-from gradproj import run as edge
-from gradproj.names import ELSEWHERE, restored, science
+from gradproj.execution import settings as inputs
+from gradproj.execution.compose import compose_stored
+from gradproj.execution.parts import parts
 from gradproj.noise import generator, initial_latent
-from gradproj.parts import parts
-from gradproj.records import Run
+from gradproj.runs.naming import ELSEWHERE, restored, science
+from gradproj.runs.records import Run
 
 inside = line.inside
 
@@ -20,7 +20,7 @@ inside = line.inside
 def test_the_parts_of_a_stored_run_make_its_pictures_again(tmp_path: Path, inside: Any) -> None:
     assert inside(tmp_path, *line.SETTINGS)[0] == 0
     run = line.only_run(tmp_path)
-    made = parts(edge.compose_stored(Run.open(run.folder).config))
+    made = parts(compose_stored(Run.open(run.folder).config))
     weights = {"model": dict(made["model"].weights)}
     weights |= {name: dict(one.weights) for name, one in made["rewards"].items()}
     assert weights == run.config["weights"]
@@ -37,9 +37,9 @@ def test_what_the_name_leaves_out_comes_back_from_the_yaml_or_the_command_line(c
     plain = inputs.check(compose(f"model={model}", "reward=aesthetic", "model.dtype=float32"))
     stored = {"names": {"model": model}} | {key: science(plain[key]) for key in ("model", "method", "rewards")}
     assert not stored["model"].keys() & ELSEWHERE
-    again = edge.compose_stored(stored)
+    again = compose_stored(stored)
     assert (again["model"], again["method"], again["rewards"]) == (plain["model"], plain["method"], plain["rewards"])
-    other = edge.compose_stored(stored, ["model.repo=/mine", "model.dtype=bfloat16", "rewards.aesthetic.repo=/other"])
+    other = compose_stored(stored, ["model.repo=/mine", "model.dtype=bfloat16", "rewards.aesthetic.repo=/other"])
     assert other["model"] == plain["model"] | {"repo": "/mine"}  # the dtype is part of the run
     assert other["rewards"]["aesthetic"] == plain["rewards"]["aesthetic"] | {"repo": "/other"}
 

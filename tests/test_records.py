@@ -19,11 +19,11 @@ import pytest
 import yaml
 from PIL import Image as Pillow
 
-from gradproj import progress
 from gradproj.errors import UserError
 from gradproj.files import place
-from gradproj.packing import pack, unpack
-from gradproj.records import COLUMNS, PACKED, Run, fingerprint
+from gradproj.runs import progress
+from gradproj.runs.packing import pack, unpack
+from gradproj.runs.records import COLUMNS, PACKED, Run, fingerprint
 
 SCORES = ("aesthetic", "matcher")
 STEPS = 4

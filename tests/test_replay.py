@@ -12,8 +12,8 @@ import pytest
 import yaml
 from PIL import Image as Pillow
 
-from gradproj.records import Run, run_id
-from gradproj.replay import TOLERANCE, deviations
+from gradproj.execution.replay import TOLERANCE, deviations
+from gradproj.runs.records import Run, run_id
 
 PROGRAM = Path(sys.executable).with_name("gradproj-replay")
 RUN = Path(sys.executable).with_name("gradproj-run")

@@ -16,10 +16,10 @@ from made_up import PROMPTS, SCORES, SEEDS, STEPS, config, frame, make, trajecto
 from scipy import stats
 
 from gradproj.errors import UserError
-from gradproj.packing import pack, unpack
-from gradproj.records import Run
 from gradproj.report import build, summary
 from gradproj.report.load import curves
+from gradproj.runs.packing import pack, unpack
+from gradproj.runs.records import Run
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,9 +12,10 @@ from made_up import PROMPTS, SCORES, SEEDS, STEPS, frame, make
 from scipy import stats
 
 from gradproj.errors import UserError
-from gradproj.records import Run
-from gradproj.report import build, hypervolume, paper
-from gradproj.report.significance import holm, paired
+from gradproj.report import build, paper
+from gradproj.report.tables import hypervolume
+from gradproj.report.tables.significance import holm, paired
+from gradproj.runs.records import Run
 
 GAINS = {"ours": 2.0, "mpgr": 1.9, "none": 1.0}
 

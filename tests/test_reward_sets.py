@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import CONFIGS
 
-from gradproj import inputs
-from gradproj import run as edge
+from gradproj.cli import run as edge
+from gradproj.execution import settings as inputs
 
 
 @pytest.fixture

@@ -13,13 +13,14 @@ from hydra import compose, initialize_config_dir
 from made_up import SEEDS
 from scored import ALL, LATER, ROOT, TARGET, Brightness, expected, launch, recorded, refusal, rows, same, state, write
 
-from gradproj import inputs, scores
-from gradproj import run as edge
-from gradproj.packing import pack, unpack
-from gradproj.records import Run
+from gradproj.execution import settings as inputs
+from gradproj.execution.compose import compose_reward
+from gradproj.execution.rescore import rescore
 from gradproj.report import build, summary
-from gradproj.rescore import rescore
-from gradproj.scores import Scores
+from gradproj.runs import scores
+from gradproj.runs.packing import pack, unpack
+from gradproj.runs.records import Run
+from gradproj.runs.scores import Scores
 
 
 @pytest.fixture(scope="module", params=["last", "best"])
@@ -41,7 +42,7 @@ def test_scores_given_afterwards_are_those_that_the_records_would_hold(
     three_ways: tuple[Run, Run, Run], reward: str
 ) -> None:
     during, target, after = three_ways
-    made, settings = edge.compose_reward(reward, [])
+    made, settings = compose_reward(reward, [])
     missing = target.done() - scores.read(target).get(reward, Scores({}, {})).values.keys()
     assert rescore(target, reward, made, settings, batch=3) == len(missing)
     for run in (target, after):
@@ -82,7 +83,7 @@ def test_shards_batches_and_seeds_added_later_give_the_same_scores(tmp_path: Pat
 
 def test_new_seeds_that_are_not_scored_yet_do_not_stop_a_run(tmp_path: Path) -> None:
     run = launch(tmp_path, TARGET, "seeds=1")
-    rescore(run, "shapes_heldout", *edge.compose_reward("shapes_heldout", []))
+    rescore(run, "shapes_heldout", *compose_reward("shapes_heldout", []))
     launch(tmp_path, TARGET, "seeds=2")
     assert "shapes_heldout" not in summary(run.folder)
     assert "2 of 4 images have no score of shapes_heldout" in refusal(build, tmp_path)
@@ -148,7 +149,8 @@ def test_a_kill_loses_one_batch(tmp_path: Path) -> None:
 def test_processes_side_by_side_lose_nothing(tmp_path: Path) -> None:
     run = write(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from gradproj.records import Run; from gradproj import scores\n"
+        "import sys; from pathlib import Path\n"
+        "from gradproj.runs import scores; from gradproj.runs.records import Run\n"
         "run, own = Run.open(Path(sys.argv[1])), int(sys.argv[2])\n"
         "for i in range(30): scores.add(run, 'brightness', scores.Scores({}, {f'{i:04d}-{own}': (i, own)}))"
     )

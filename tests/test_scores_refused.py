@@ -16,11 +16,11 @@ from scored import Brightness, refusal, state, write
 from test_contracts import pictures as contract_pictures
 from test_contracts import to_8_bit
 
-from gradproj import scores
-from gradproj.packing import pack
+from gradproj.execution.rescore import rescore
 from gradproj.report import build
-from gradproj.rescore import rescore
-from gradproj.scores import Scores
+from gradproj.runs import scores
+from gradproj.runs.packing import pack
+from gradproj.runs.scores import Scores
 
 script = scored.script
 

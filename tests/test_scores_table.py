@@ -13,15 +13,16 @@ from made_up import SCORES, SEEDS, STEPS, trajectory
 from scored import PROMPTS, refusal, write
 from test_report import prompt_interval, row, table
 
-from gradproj import run as edge
-from gradproj import scores
-from gradproj.packing import pack
-from gradproj.records import Run
-from gradproj.report import build, pareto, summary
+from gradproj.execution.compose import compose_reward
+from gradproj.execution.rescore import rescore
+from gradproj.report import build, summary
 from gradproj.report.compare import compare
 from gradproj.report.load import load
-from gradproj.rescore import rescore
-from gradproj.scores import Scores
+from gradproj.report.plots import pareto
+from gradproj.runs import scores
+from gradproj.runs.packing import pack
+from gradproj.runs.records import Run
+from gradproj.runs.scores import Scores
 
 script = scored.script
 
@@ -118,7 +119,7 @@ def test_the_summary_of_a_run_has_it(tabled: Path) -> None:
 
 def test_images_without_a_score_are_named_and_the_advice_works(tmp_path: Path, script: Callable[..., Any]) -> None:
     run = write(tmp_path, "ours", 1)
-    rescore(run, "shapes_aesthetic", *edge.compose_reward("shapes_aesthetic", []))
+    rescore(run, "shapes_aesthetic", *compose_reward("shapes_aesthetic", []))
     write(tmp_path)
     message = refusal(build, tmp_path)
     assert "6 of 9 images have no score of shapes_aesthetic" in message

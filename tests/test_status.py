@@ -8,8 +8,9 @@ import faults
 import pytest
 from faults import Shown, recorded
 
-from gradproj import plan, progress, scores, status
-from gradproj.packing import pack, unpack
+from gradproj.execution import plan
+from gradproj.runs import progress, scores, status
+from gradproj.runs.packing import pack, unpack
 
 look = faults.look
 

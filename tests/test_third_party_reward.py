@@ -21,10 +21,10 @@ from test_contracts import directional, to_8_bit
 from test_contracts import pictures as contract_pictures
 from test_report import table
 
-from gradproj import run as edge
-from gradproj import scores
-from gradproj.records import Run
+from gradproj.cli import run as edge
 from gradproj.report import build
+from gradproj.runs import scores
+from gradproj.runs.records import Run
 
 script = scored.script
 

@@ -16,27 +16,15 @@ What is worked around in the libraries (torch-fidelity 0.4.0, torchmetrics 1.9.0
 
 import math
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from gradproj.runs.diversity import Measures
+
 SEED = 2020  # torch-fidelity's default
 LEAST = -700.0  # the least log-probability: e to it is still a normal float64
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What is told of one set of pictures. Scores are 1 or more, ``sd`` 0 or more; NaN where 10 splits are too many."""
-
-    n: int
-    prompts: int
-    inception_score_1: float
-    inception_score_10: float
-    inception_score_10_sd: float
-    vendi: float
-    vendi_per_prompt: float
 
 
 def measure(

@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from gradproj.diversity import file
-from gradproj.diversity.file import Diversity
+from gradproj.diversity.features import FeatureNetwork
 from gradproj.diversity.measures import SEED, Measures, measure
 from gradproj.errors import UserError
-from gradproj.features import FeatureNetwork
-from gradproj.pictures import open_rgb
-from gradproj.records import Run
+from gradproj.runs import diversity as file
+from gradproj.runs.diversity import Diversity
+from gradproj.runs.pictures import open_rgb
+from gradproj.runs.records import Run
 
 LIBRARIES = ("torch", "torchvision", "torch-fidelity", "vendi-score", "scikit-learn", "scipy", "numpy", "pillow")
 SUFFIX = {"start": "-start", "kept": ""}

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from gradproj.errors import UserError
 from gradproj.files import place
-from gradproj.report import (
+from gradproj.report.compare import compare
+from gradproj.report.load import load, summary
+from gradproj.report.plots import pareto
+from gradproj.report.tables import (
     diversity,
     equal_target,
     hacking,
     hypervolume,
     latent,
-    pareto,
     significance,
-    tables,
     time_to_target,
 )
-from gradproj.report.compare import compare
-from gradproj.report.load import load, summary
+from gradproj.report.tables import main as tables
 
 __all__ = ["build", "roots", "summary"]
 

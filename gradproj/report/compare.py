@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproj.names import LOOP, fingerprint
 from gradproj.report.load import Curves, plain
+from gradproj.runs.naming import LOOP, fingerprint
 
 BASELINE = "ours"  # the label that the others are set against
 START_TOLERANCE = 1e-3  # of a score's spread over the starts: official scores of the same images on other hardware

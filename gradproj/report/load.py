@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradproj import progress
-from gradproj import scores as scores_given_later
 from gradproj.errors import UserError
-from gradproj.records import COLUMNS, Run
+from gradproj.runs import progress
+from gradproj.runs import scores as scores_given_later
+from gradproj.runs.records import COLUMNS, Run
 
 Array = NDArray[np.float64]
 LATENT = ("latent_rms", "cosine", "flatness", "distance")  # columns of a record that say whether the latent is noise

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from gradproj.environment import describe
+from gradproj.runs.environment import describe
 
 from .build import Size
 from .table import Row, networks_table, policies_table, published_table

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cluster import CannotStart, Cluster, wait
 
-from gradproj.records import Run
+from gradproj.runs.records import Run
 
 COMMAND = Path(sys.executable).with_name("gradproj-run")
 PROMPTS = ["a red ring", "a blue square", "an orange cross", "a green circle", "a white triangle", "a purple ring"]

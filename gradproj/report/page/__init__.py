@@ -8,11 +8,11 @@ from pathlib import Path
 
 from gradproj.files import place
 from gradproj.report import build as build_tables
-from gradproj.report import grids
 from gradproj.report.compare import compare
 from gradproj.report.load import load
 from gradproj.report.page import document, numbers
 from gradproj.report.page.thumbnails import Thumbnails
+from gradproj.report.plots import grids
 
 __all__ = ["build"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gradproj.records import Run
 from gradproj.report.compare import Comparison
 from gradproj.report.gap import GAP, gap
 from gradproj.report.load import Curves
 from gradproj.report.page.thumbnails import BLOCK, Thumbnails, pictures
-from gradproj.report.tables import EARLY
+from gradproj.report.tables.main import EARLY
+from gradproj.runs.records import Run
 
 
 def head(title: str, comparisons: Sequence[Comparison], thumbnails: Thumbnails) -> dict[str, Any]:

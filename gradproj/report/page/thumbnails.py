@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from gradproj.errors import UserError
-from gradproj.records import Run
+from gradproj.runs.records import Run
 
 BLOCK = 64  # pictures that the page parses in one go, once one of them is near the window
 AS_IT_IS = 64  # pixels: a PNG of at most this side is taken whole

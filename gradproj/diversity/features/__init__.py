@@ -46,4 +46,4 @@ def load(name: str, weights: str | None = None, sha256: str | None = None) -> Fe
     """
     if name not in names():
         raise UserError(f"no feature network {name!r}: type one of {', '.join(names())}")
-    return import_module(f"gradproj.features.{name}").load(weights, sha256)
+    return import_module(f"gradproj.diversity.features.{name}").load(weights, sha256)

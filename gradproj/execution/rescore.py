@@ -6,11 +6,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gradproj import scores
 from gradproj.errors import UserError
-from gradproj.pictures import open_rgb
-from gradproj.records import Run
-from gradproj.scores import Scores
+from gradproj.runs import scores
+from gradproj.runs.pictures import open_rgb
+from gradproj.runs.records import Run
+from gradproj.runs.scores import Scores
 
 
 def rescore(

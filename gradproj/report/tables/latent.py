@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from gradproj.report import drawing, render
+from gradproj.report import render
 from gradproj.report.compare import Comparison
 from gradproj.report.load import LATENT, Curves
-from gradproj.report.tables import EARLY, START
+from gradproj.report.plots import drawing
+from gradproj.report.tables.main import EARLY, START
 
 WORDS = {
     "latent_rms": "rms",

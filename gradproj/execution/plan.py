@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from gradproj import scores
 from gradproj.errors import UserError
-from gradproj.names import fingerprint
-from gradproj.progress import failures
-from gradproj.records import Run, find
+from gradproj.runs import scores
+from gradproj.runs.naming import fingerprint
+from gradproj.runs.progress import failures
+from gradproj.runs.records import Run, find
 
 SAMPLE = 20  # records that are read for an estimate
 

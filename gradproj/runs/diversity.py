@@ -13,14 +13,28 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gradproj.diversity.measures import Measures
 from gradproj.errors import UserError
 from gradproj.files import place, sealed, unsealed
-from gradproj.records import Run
+from gradproj.runs.records import Run
 
 NAME = "diversity.csv"
 SETS = ("start", "kept")
 IDENTITY = ("run", "images", "features", "weights", "seed")  # what the numbers depend on; libraries are noted beside
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is told of one set of pictures. Scores are 1 or more, ``sd`` 0 or more; NaN where 10 splits are too many."""
+
+    n: int
+    prompts: int
+    inception_score_1: float
+    inception_score_10: float
+    inception_score_10_sd: float
+    vendi: float
+    vendi_per_prompt: float
+
+
 _COLUMNS = [field.name for field in fields(Measures)]
 _HEADER = ",".join(["set", *_COLUMNS])
 

@@ -6,34 +6,26 @@ Torch and everything that needs it is imported once there is work, so that ``--h
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
-from operator import getitem
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gradproj import inputs
-from gradproj.environment import COMMAND
 from gradproj.errors import Incomplete, UserError
-from gradproj.names import is_own, named, restored, science
-from gradproj.parts import make
-from gradproj.plan import Cell, cell, total
+from gradproj.execution import settings as inputs
+from gradproj.execution.compose import data_folder, in_short
+from gradproj.execution.plan import Cell, cell, total
+from gradproj.runs.environment import COMMAND
+from gradproj.runs.naming import named
+from gradproj.runs.pictures import before_after
+from gradproj.runs.records import Run
 
-PACKAGE = Path(__file__).parent
 GET_SLURM = "pip install 'gradproj[slurm]'"
 _failed: list[int] = []  # images of the run under way that failed
-
-
-def data_folder(name: str) -> Path:
-    """``configs`` or ``prompts``: inside an installed package, at the root of a checkout."""
-    inside = PACKAGE / name
-    return inside if inside.is_dir() else PACKAGE.parent / name
 
 
 def main() -> None:
@@ -61,7 +53,7 @@ def _apply(task: Callable[[DictConfig], None], program: str) -> None:
     except (UserError, Incomplete) as error:
         _leave(program, str(error), 1 if isinstance(error, Incomplete) else 2)
     except (HydraException, OmegaConfBaseException) as error:
-        message, choices = _in_short(error), f"{program} --help lists the choices"
+        message, choices = in_short(error), f"{program} --help lists the choices"
         _leave(program, f"{message} ({GET_SLURM if 'submitit_slurm' in message else choices})")
     except OSError as error:
         _leave(program, f"{error.strerror}: {error.filename}")
@@ -79,11 +71,6 @@ def _leave(program: str, message: str, code: int = 2) -> None:
     sys.exit(code)
 
 
-def _in_short(error: Exception) -> str:
-    """Hydra's message without its search path and its advice for programmers, in one line."""
-    return " ".join(str(error).split("Config search path")[0].split("\nTo append to your config")[0].split())
-
-
 def _run(config: DictConfig) -> None:
     choices = HydraConfig.get().runtime.choices
     _failed.clear()
@@ -96,11 +83,27 @@ def run_once(config: DictConfig, model: str, method: str) -> Path:
     """Complete one composed run; returns its folder. ``model`` and ``method`` are the chosen YAML files' names."""
     plain = inputs.check(config)
     prompts = inputs.read_prompts(plain["prompts"], data_folder("prompts"))
-    from gradproj import worker
+    from gradproj.execution import worker
 
     run, failed = worker.complete(plain, prompts, model, method)
     _failed.extend([failed] if failed else [])
+    _show(run, {run.name(*image) for image in inputs.images(plain, len(prompts))})
     return run.folder
+
+
+def _show(run: Run, own: Collection[str]) -> None:
+    """One line of numbers and where to look; ``own`` are the images that this command was to see to."""
+    from gradproj.report import summary
+
+    if run.recorded():
+        try:
+            print(summary(run.folder))
+        except UserError as error:
+            if run.damaged(own):
+                raise
+            print(f"no summary: {error}", file=sys.stderr)  # another worker's record: this one's own are whole
+        print(f"records:      {run.images}")
+        print(f"before/after: {before_after(run.images) or 'no PNGs here'}")
 
 
 def _plan(config: DictConfig) -> Cell:
@@ -112,33 +115,3 @@ def _plan(config: DictConfig) -> Cell:
     one = cell(covered, images, plain["max_retries"], Path(plain["results"]), after)
     print(one.line())
     return one
-
-
-def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
-    """The reward of ``configs/rewards/<name>.yaml`` and its settings, as a run that scores it would have them."""
-    node = _compose([f"rewards=[{name}]", *overrides], "rewards", name)
-    return make(node), science(OmegaConf.to_container(node, resolve=True))
-
-
-def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """A run's stored config for ``parts.parts``: where gradproj's parts are, and how they fit, is as said today.
-
-    That is by the YAML files that the run was made of and ``overrides`` (``model.repo=/folder``): a run's config.yaml
-    leaves it out.
-    """
-    rewards = [name for name, settings in config["rewards"].items() if is_own(settings)]
-    model = [f"model={config['names']['model']}"] if is_own(config["model"]) else []
-    composed = _compose([*model, f"rewards=[{','.join(rewards)}]", *overrides])
-    today = {
-        key: OmegaConf.to_container(composed[key], resolve=True) for key in ("model", "rewards") if key in composed
-    }
-    return {key: restored(value, today.get(key)) for key, value in config.items()}
-
-
-def _compose(overrides: Sequence[str], *keys: str) -> DictConfig:
-    """The composed config, or what stands under ``keys`` in it."""
-    try:
-        with hydra.initialize_config_dir(str(data_folder("configs")), version_base="1.3"):
-            return reduce(getitem, keys, hydra.compose("config", list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_in_short(error)) from error

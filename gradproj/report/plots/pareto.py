@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradproj.records import fingerprint
-from gradproj.report import drawing
 from gradproj.report.compare import Comparison
-from gradproj.report.tables import START
+from gradproj.report.plots import drawing
+from gradproj.report.tables.main import START
+from gradproj.runs.records import fingerprint
 
 
 def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:

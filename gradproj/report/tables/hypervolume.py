@@ -8,8 +8,8 @@ import numpy as np
 from gradproj.report import render
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap
 from gradproj.report.compare import BASELINE, Comparison
-from gradproj.report.equal_target import at_every_step
 from gradproj.report.load import Array
+from gradproj.report.tables.equal_target import at_every_step
 
 NOTE = (
     "Dominated area (hypervolume) of each method's curve of means over its scored steps, target against one held-out "

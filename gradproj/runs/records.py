@@ -18,10 +18,10 @@ from typing import Any
 
 import yaml
 
-from gradproj import archive
 from gradproj.errors import UserError
 from gradproj.files import is_sealed, place, sealed, unsealed
-from gradproj.names import fingerprint
+from gradproj.runs import archive
+from gradproj.runs.naming import fingerprint
 
 COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped", "flatness", "distance")
 EARLIER = COLUMNS[:7]  # of the first records, which are read as if the other two were blank; a column per score follows

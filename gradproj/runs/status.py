@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradproj import progress, scores
 from gradproj.errors import UserError
-from gradproj.records import Run, find
+from gradproj.runs import progress, scores
+from gradproj.runs.records import Run, find
 
 
 @dataclass(frozen=True)

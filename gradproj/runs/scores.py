@@ -16,7 +16,7 @@ from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.files import is_sealed, place, sealed, unsealed
-from gradproj.records import Run
+from gradproj.runs.records import Run
 
 HEADER = "image,start,kept"
 

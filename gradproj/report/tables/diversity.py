@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gradproj.diversity import file
-from gradproj.diversity.file import Diversity
 from gradproj.errors import UserError
-from gradproj.records import Run
 from gradproj.report import paper, render
 from gradproj.report.compare import Comparison
+from gradproj.runs import diversity as file
+from gradproj.runs.diversity import Diversity
+from gradproj.runs.records import Run
 
 SCORES = {
     "inception_score_1": "IS, 1 split",

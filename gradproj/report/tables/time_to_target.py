@@ -8,8 +8,8 @@ import numpy as np
 from gradproj.report import paper, render
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap
 from gradproj.report.compare import BASELINE, Comparison
-from gradproj.report.equal_target import at, crossing
 from gradproj.report.load import Array, Curves
+from gradproj.report.tables.equal_target import at, crossing
 
 NOTE = (
     "Level: the mean target that each other method ends at. Ours at step, and seconds: where ours' mean target first "

@@ -9,15 +9,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradproj import inputs, progress, report, scores
-from gradproj.environment import describe
 from gradproj.errors import UserError
-from gradproj.experiment import Experiment, Key
-from gradproj.names import LOOP, named, science
-from gradproj.parts import make, parts
-from gradproj.pictures import before_after
-from gradproj.records import Run
-from gradproj.rescore import rescore
+from gradproj.execution import settings as inputs
+from gradproj.execution.experiment import Experiment, Key
+from gradproj.execution.parts import make, parts
+from gradproj.execution.rescore import rescore
+from gradproj.runs import progress, scores
+from gradproj.runs.environment import describe
+from gradproj.runs.naming import LOOP, named, science
+from gradproj.runs.records import Run
 
 
 def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: str) -> tuple[Run, int]:
@@ -38,11 +38,12 @@ def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: 
         failed = experiment.complete(run, missing, plain["batch"])
         del experiment  # the held-out rewards get the memory that the generator had
         _score_after(run, after, plain["batch"], own)
-        _conclude(run, failed, own)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise UserError(f"no space left for {run.folder}: make room, then give the same command again") from error
+    if failed:
+        print(f"{failed} images failed, see {run.images}/*.failed; the same command tries them again", file=sys.stderr)
     return run, failed + given_up
 
 
@@ -103,17 +104,3 @@ def _score_after(run: Run, after: Mapping[str, Any], batch: int, images: Collect
     recorded = run.recorded().intersection(images)
     for name in scores.unscored(run, after, recorded):
         rescore(run, name, make(after[name]), science(after[name]), batch, recorded)
-
-
-def _conclude(run: Run, failed: int, own: Collection[str]) -> None:
-    if failed:
-        print(f"{failed} images failed, see {run.images}/*.failed; the same command tries them again", file=sys.stderr)
-    if run.recorded():
-        try:
-            print(report.summary(run.folder))
-        except UserError as error:
-            if run.damaged(own):
-                raise
-            print(f"no summary: {error}", file=sys.stderr)  # another worker's record: this one's own are whole
-        print(f"records:      {run.images}")
-        print(f"before/after: {before_after(run.images) or 'no PNGs here'}")

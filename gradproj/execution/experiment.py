@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gradproj import progress
 from gradproj.errors import UserError
+from gradproj.execution.trajectory import Track, Tracks, to_pictures
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
-from gradproj.records import Run
-from gradproj.track import Track, Tracks, to_pictures
+from gradproj.runs import progress
+from gradproj.runs.records import Run
 from gradproj.types import Method, Model, Reward
 
 Key = tuple[int, int]  # (prompt id, seed) names an image

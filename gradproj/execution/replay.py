@@ -20,7 +20,7 @@ import pandas as pd
 
 from gradproj.errors import UserError
 from gradproj.files import place
-from gradproj.records import Run
+from gradproj.runs.records import Run
 
 TOLERANCE = 1e-3  # of a column's range over the steps
 FRAMES, SIDE, PAUSE = 60, 256, 80  # of an animation: at most so many pictures, pixels, milliseconds each
@@ -101,12 +101,12 @@ def _batch(run: Run) -> int:
 
 def _again(run: Run, image: str, settings: list[str], batch: int) -> tuple[list[dict[str, float]], dict[int, Any]]:
     """The rows, and step -> picture of every step."""
-    from gradproj import inputs
-    from gradproj.experiment import Experiment
-    from gradproj.names import LOOP
-    from gradproj.parts import parts
-    from gradproj.run import compose_stored
-    from gradproj.track import Tracks, to_pictures
+    from gradproj.execution import settings as inputs
+    from gradproj.execution.compose import compose_stored
+    from gradproj.execution.experiment import Experiment
+    from gradproj.execution.parts import parts
+    from gradproj.execution.trajectory import Tracks, to_pictures
+    from gradproj.runs.naming import LOOP
 
     config = compose_stored(run.config, settings)
     made = parts(config)
@@ -146,7 +146,7 @@ def _restore(run: Run, image: str, rows: pd.DataFrame, pictures: Mapping[int, An
 
 def _animate(run: Run, image: str, pictures: Mapping[int, Any]) -> Iterator[Path]:
     """``<image>.gif``, FRAMES steps at most, the last for longer; ``<image>-steps.png``, the scored ones."""
-    from gradproj.pictures import strip
+    from gradproj.runs.pictures import strip
 
     run.images.mkdir(exist_ok=True)
     last = max(pictures)

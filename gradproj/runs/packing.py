@@ -1,8 +1,8 @@
 """A finished run's CSVs in one ``records.tar.xz``, and back. Imports no torch."""
 
-from gradproj.archive import bundle
 from gradproj.files import place
-from gradproj.records import PACKED, Run
+from gradproj.runs.archive import bundle
+from gradproj.runs.records import PACKED, Run
 
 
 def pack(run: Run) -> int:

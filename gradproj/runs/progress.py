@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gradproj.files import place
-from gradproj.records import Run
+from gradproj.runs.records import Run
 
 BEAT = 30  # seconds between two signs of life of a worker
 

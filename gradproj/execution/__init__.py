@@ -1,0 +1,1 @@
+"""From settings to records: parts made, batches optimised, workers."""
