@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import UserError
+from gradproj.runs.naming import target
 
 KEYS = {"model", "method", "reward", "rewards", "prompts", "seeds", "steps", "batch", "shard", "shards", "keep"}
 KEYS |= {"held_out", "max_retries", "protocol", "score_every", "max_skips", "results", "untuned_lr", "block", "tuned"}
@@ -78,12 +79,6 @@ def _check_target(plain: dict[str, Any]) -> None:
                 f"reward={name} is not among what is scored: type one of {', '.join(scored)}, "
                 f"or add it: 'rewards=[{','.join(scored)},{name}]'"
             )
-
-
-def target(plain: Mapping[str, Any]) -> dict[str, float]:
-    """The climbed rewards' names and their weights."""
-    mix = {plain["reward"]: 1} if isinstance(plain["reward"], str) else plain["reward"]
-    return {name: float(weight) for name, weight in mix.items()}
 
 
 def split_rewards(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -19,6 +19,21 @@ def named(model: str, method: str, target: Sequence[str], plain: Mapping[str, An
     return {"names": names} | {key: science(plain[key]) for key in SCIENCE}
 
 
+def target(config: Mapping[str, Any]) -> dict[str, float]:
+    """The climbed rewards of a run's settings or config, each with its weight in the sum that is climbed."""
+    mix = {config["reward"]: 1} if isinstance(config["reward"], str) else config["reward"]
+    return {name: float(weight) for name, weight in mix.items()}
+
+
+def target_label(config: Mapping[str, Any]) -> str:
+    """What tables and plots call the climbed reward: its name, or for a weighted sum ``5*shapes_matcher+clip``.
+
+    A weighted sum never has the name of a reward alone, so its values cannot be read as that reward's.
+    """
+    terms = [name if weight == 1 else f"{weight:g}*{name}" for name, weight in target(config).items()]
+    return "+".join(terms).replace("+-", "-")
+
+
 def science(value: Any) -> Any:
     """``value`` without the keys of ELSEWHERE in gradproj's own parts; another one's settings all count."""
     if isinstance(value, dict):
