@@ -8,8 +8,8 @@ export OMP_NUM_THREADS ?= 1
 run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="method=reno seeds=2"
 	OMP_NUM_THREADS=2 $(BIN)/gradproj-run $(ARGS)
 
-test: .venv/.installed ## the whole suite
-	$(BIN)/python -m pytest -q $(ARGS)
+test: .venv/.installed ## the whole suite, on every core: make test ARGS="tests/test_spectrum.py"
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-slurm: .venv/.installed ## sweeps on a Slurm of four nodes, started on this host: killed, pre-empted, timed out (3 to 6 minutes)
 	$(BIN)/python -m pytest -q -rs tests/slurm/check_slurm.py $(ARGS)

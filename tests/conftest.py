@@ -1,5 +1,10 @@
-"""What several test modules share: composed configs, a generator per sample."""
+"""What several test modules share: composed configs, a generator per sample, and one thread per process.
 
+The suite runs in as many processes as there are cores, and the commands it starts are more: threads beside them would
+only wait for each other.
+"""
+
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +16,9 @@ from omegaconf import DictConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 Compose = Callable[..., DictConfig]
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
+torch.set_num_threads(1)
 
 
 @pytest.fixture
