@@ -35,7 +35,7 @@ def launch(results: Path, *overrides: str) -> Run:
     """``gradproj-run`` within this process."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = compose("config", [*MINIATURE, f"results={results}", *overrides])
-    return Run.open(edge.run_once(composed, "shapes", "ours"))
+    return edge.run_once(composed, "shapes", "ours").run
 
 
 def rows(run: Run, image: str) -> list[dict[str, str]]:

@@ -31,7 +31,7 @@ def test_a_run_climbs_one_and_scores_all(target: str, compose, keys, tmp_path, m
     overrides = [line for name in names for line in tiny.as_overrides(name, keys(name))]
     group = "rewards=paper" if target in PAPER else "rewards=[paper,clip]"
     settings = ["steps=2", "score_every=2", "batch=2", "prompts=[a red ring,a blue square]", f"results={tmp_path}"]
-    folder = run_once(compose(group, f"reward={target}", *settings, *overrides), "shapes", "ours")
+    folder = run_once(compose(group, f"reward={target}", *settings, *overrides), "shapes", "ours").run.folder
     records = sorted((folder / "images").glob("*.csv"))
     assert len(records) == 2
     for record in records:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,8 +25,10 @@ from gradproj.runs.naming import named
 from gradproj.runs.pictures import before_after
 from gradproj.runs.records import Run
 
+if TYPE_CHECKING:
+    from gradproj.execution.worker import Outcome
+
 GET_SLURM = "pip install 'gradproj[slurm]'"
-_failed: list[int] = []  # images of the run under way that failed
 
 
 def main() -> None:
@@ -73,22 +76,20 @@ def _leave(program: str, message: str, code: int = 2) -> None:
 
 def _run(config: DictConfig) -> None:
     choices = HydraConfig.get().runtime.choices
-    _failed.clear()
-    run_once(config, model=choices["model"], method=choices["method"])
-    if _failed:  # Hydra passes an exception on from any worker, and lets the other cells of a sweep go on
-        raise Incomplete(f"{sum(_failed)} images failed; the same command tries them again, gradproj-status tells why")
+    unfinished = run_once(config, model=choices["model"], method=choices["method"]).unfinished
+    if unfinished:  # Hydra passes an exception on from any worker, and lets the other cells of a sweep go on
+        raise Incomplete(unfinished)
 
 
-def run_once(config: DictConfig, model: str, method: str) -> Path:
-    """Complete one composed run; returns its folder. ``model`` and ``method`` are the chosen YAML files' names."""
+def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
+    """Complete one composed run; answers what came of it. ``model`` and ``method`` are the chosen YAML files' names."""
     plain = inputs.check(config)
     prompts = inputs.read_prompts(plain["prompts"], data_folder("prompts"))
     from gradproj.execution import worker
 
-    run, failed = worker.complete(plain, prompts, model, method)
-    _failed.extend([failed] if failed else [])
-    _show(run, {run.name(*image) for image in inputs.images(plain, len(prompts))})
-    return run.folder
+    outcome = worker.complete(plain, prompts, model, method)
+    _show(outcome.run, {outcome.run.name(*image) for image in inputs.images(plain, len(prompts))})
+    return outcome
 
 
 def _show(run: Run, own: Collection[str]) -> None:

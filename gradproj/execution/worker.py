@@ -4,8 +4,8 @@ Knows nothing of Hydra: settings are the plain dictionaries that ``inputs.check`
 """
 
 import errno
-import sys
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,33 @@ from gradproj.runs.naming import LOOP, named, science
 from gradproj.runs.records import Run
 
 
-def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: str) -> tuple[Run, int]:
-    """Complete this worker's images of one run; answers how many failed or are given up.
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker's command came to. Every count is of this worker's own images."""
+
+    run: Run
+    recorded: int
+    failed: int  # not recorded yet: the same command tries them again
+    given_up: int  # not recorded after max_retries + 1 attempts: the same command leaves them alone
+    attempts: int  # the most attempts that one of the images given up has had
+
+    @property
+    def unfinished(self) -> str | None:
+        """What is to be told where some images are not recorded, with what to type; None where all are."""
+        reasons = f"the reasons are in {self.run.images}/*.failed"
+        parts = []
+        if self.failed:
+            parts.append(f"{self.failed} images failed, and the same command tries them again")
+        if self.given_up:
+            parts.append(
+                f"{self.given_up} images are given up after {self.attempts} attempts: "
+                f"remove the cause, then type max_retries={self.attempts} to try them once more"
+            )
+        return f"{'; '.join(parts)}; {reasons}" if parts else None
+
+
+def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: str) -> Outcome:
+    """Complete this worker's images of one run.
 
     ``model`` and ``method`` are the chosen YAML files' names.
     """
@@ -34,17 +59,21 @@ def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: 
     own = {run.name(*image) for image in images}
     try:
         progress.ask(run, plain["seeds"], after)
-        missing, given_up = _missing(run, images, plain["max_retries"])
-        failed = experiment.complete(run, missing, plain["batch"])
+        experiment.complete(run, _missing(run, images, plain["max_retries"]), plain["batch"])
         del experiment  # the held-out rewards get the memory that the generator had
         _score_after(run, after, plain["batch"], own)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise UserError(f"no space left for {run.folder}: make room, then give the same command again") from error
-    if failed:
-        print(f"{failed} images failed, see {run.images}/*.failed; the same command tries them again", file=sys.stderr)
-    return run, failed + given_up
+    return _outcome(run, own, plain["max_retries"])
+
+
+def _outcome(run: Run, own: Collection[str], retries: int) -> Outcome:
+    attempts = [len(lines) for name, lines in progress.failures(run).items() if name in own]
+    given_up = [count for count in attempts if count > retries]
+    recorded = len(run.recorded().intersection(own))
+    return Outcome(run, recorded, len(attempts) - len(given_up), len(given_up), max(given_up, default=0))
 
 
 def _meet(reward: Any, name: str, prompts: Sequence[str]) -> None:
@@ -79,7 +108,7 @@ def _open(experiment: Experiment, plain: Mapping[str, Any], model: str, method: 
     return Run.create(Path(plain["results"]), covered, environment)
 
 
-def _missing(run: Run, images: Sequence[Key], retries: int) -> tuple[list[Key], int]:
+def _missing(run: Run, images: Sequence[Key], retries: int) -> list[Key]:
     """The images to do, and how many are given up; damaged records of this worker's images are moved aside first."""
     own = {run.name(*image) for image in images}
     damaged = run.damaged(own)
@@ -94,7 +123,7 @@ def _missing(run: Run, images: Sequence[Key], retries: int) -> tuple[list[Key], 
         print(f"{len(damaged)} of the others were damaged ({damaged[0]}, ...): moved aside to {run.images}/*.damaged")
     if lost:
         print(f"{lost} failed {retries + 1} times and are left alone: max_retries=... tries them again")
-    return missing, lost
+    return missing
 
 
 def _score_after(run: Run, after: Mapping[str, Any], batch: int, images: Collection[str]) -> None:
