@@ -59,7 +59,8 @@ def official(name: str, weights: Path, pictures: Path, out: Path) -> dict[str, A
 
 def ours(name: str, keys: dict[str, Any], pictures: list[Any], prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """``score`` and ``__call__`` on every picture with every prompt, (pictures, prompts) float64 each."""
-    reward = instantiate({**yaml.safe_load((ROOT / "configs" / "rewards" / f"{name}.yaml").read_text()), **keys})
+    settings = yaml.safe_load((ROOT / "configs" / "rewards" / f"{name}.yaml").read_text())
+    reward = instantiate(tiny.changed(settings, keys))
     text = reward.encode(prompts)
     scores, calls = [], []
     for picture in pictures:

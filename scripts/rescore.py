@@ -1,8 +1,8 @@
 """Score finished runs' saved pictures with another reward: ``python scripts/rescore.py pickscore results/runs/<run>``.
 
-Several runs may be given, and settings of the reward, ``rewards.pickscore.repo=/folder``. Nothing is optimised again
-and no record changes: the scores go to ``<run>/scores/<reward>.csv``, where `make table` finds them. The same command
-again scores what is missing.
+Several runs may be given, and settings of the reward, ``rewards.pickscore.source.repo=/folder``. Nothing is optimised
+again and no record changes: the scores go to ``<run>/scores/<reward>.csv``, where `make table` finds them. The same
+command again scores what is missing.
 """
 
 import argparse

@@ -28,7 +28,7 @@ SIZES = [(32, 32), (48, 64), (50, 33), (20, 30)]
 
 
 def build(name: str, keys: dict[str, Any]) -> Any:
-    values = {**yaml.safe_load((CONFIGS / "rewards" / f"{name}.yaml").read_text()), **keys}
+    values = tiny.changed(yaml.safe_load((CONFIGS / "rewards" / f"{name}.yaml").read_text()), keys)
     return pkgutil.resolve_name(values.pop("_target_"))(**values)
 
 

@@ -174,7 +174,7 @@ REFUSALS = {
     "gated listing": ("revision", 403, "GatedRepo", ["gated", "accept its terms"]),
     "no repository": ("revision", 404, "RepoNotFound", ["no repository owner/model", "private", "check the name"]),
     "private": ("revision", 401, "RepoNotFound", ["no repository owner/model", "private", "auth login"]),
-    "no revision": ("revision", 404, "RevisionNotFound", ["no revision main", "model.revision=main"]),
+    "no revision": ("revision", 404, "RevisionNotFound", ["no revision main", "model.source.revision=main"]),
     "no token": ("revision", 401, "", ["401", "nobody", "auth login"]),
     "token may not": ("revision", 403, "", ["403", "settings/tokens"]),
     "broken": ("revision", 500, "", ["500", "could not be fetched"]),

@@ -370,8 +370,9 @@ def test_runs_are_recorded_once_whatever_their_memory_policy_and_folder(tmp_path
     """All four models in one sweep; the same again; and again from a copy of the weights, saving memory."""
 
     def arguments(folder: Path, *more: str) -> list[str]:
-        told = {"repo": f"{folder}/${{hydra:runtime.choices.model}}-plain", "dtype": "float32", "resolution": 32}
-        settings = [f"++model.{key}={value}" for key, value in (told | {"cache": tmp_path / "prompts"}).items()]
+        told = {"source.repo": f"{folder}/${{hydra:runtime.choices.model}}-plain", "dtype": "float32"}
+        told |= {"resolution": 32, "source.cache": tmp_path / "prompts"}
+        settings = [f"++model.{key}={value}" for key, value in told.items()]
         run = ["reward=shapes_aesthetic", 'prompts=["a red ring"]', "steps=3", f"results={tmp_path}/results"]
         return ["gradproj-run", "-m", f"model={','.join(tiny.BUILDERS)}", *settings, *run, *more]
 
@@ -395,7 +396,7 @@ def test_runs_are_recorded_once_whatever_their_memory_policy_and_folder(tmp_path
         assert (run / "images" / "0000-0.png").stat().st_size > 0
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     saving = ["checkpointing=full", "decoder_checkpointing=blocks", "text_encoder_device=cpu"]
-    for again in (arguments(here), arguments(moved, *(f"++model.{one}" for one in saving))):
+    for again in (arguments(here), arguments(moved, *(f"++model.memory.{one}" for one in saving))):
         monkeypatch.setattr(sys, "argv", again)
         with pytest.raises(SystemExit) as end:
             edge.main()

@@ -107,7 +107,7 @@ def test_refused_before_weights_are_asked_for(row: tuple[str, Values, Values, st
 @pytest.mark.parametrize("cache", [None, ""])
 def test_a_cache_that_is_no_folder_is_refused(cache: Any, monkeypatch):
     monkeypatch.setattr(jaxtyping_config, "jaxtyping_disable", True)
-    with pytest.raises(UserError, match=f"cache must be a folder, got {cache!r}: type model.cache="):
+    with pytest.raises(UserError, match=f"cache must be a folder, got {cache!r}: type model.source.cache="):
         explained("sd_turbo-plain", cache=cache)
 
 
@@ -120,7 +120,7 @@ def test_another_schedule_with_the_pipelines_one_step_gives_its_picture(name: st
 def test_the_cache_moves_with_xdg_cache_home(compose: Compose, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     for expected in ("~/.cache", "/some where/else=1"):
-        assert {compose(f"model={one}").model.cache for one in tiny.BUILDERS} == {f"{expected}/gradproj/prompts"}
+        assert {compose(f"model={one}").model.source.cache for one in tiny.BUILDERS} == {f"{expected}/gradproj/prompts"}
         monkeypatch.setenv("XDG_CACHE_HOME", "/some where/else=1")
 
 
@@ -144,7 +144,7 @@ def test_sdxl_decodes_as_its_vae_says_whose_latents_have_a_mean_and_a_deviation(
 @pytest.mark.parametrize(("repo", "vae_repo", "expected"), FIRST)
 def test_the_fixed_vae_is_for_the_published_repository_alone(repo: str, vae_repo: Any, expected: str, monkeypatch):
     monkeypatch.setattr(hub, "snapshot", lambda repo, revision, patterns: pytest.fail(f"{repo} at {revision} first"))
-    revision = tiny.composed("sdxl_turbo")["revision" if expected == repo else "vae_revision"]
+    revision = tiny.composed("sdxl_turbo").source["revision" if expected == repo else "vae_revision"]
     with pytest.raises(pytest.fail.Exception, match=f"^{expected} at {revision} first"):
         explained("sdxl_turbo-plain", repo=repo, vae_repo=vae_repo)
 
@@ -189,7 +189,7 @@ def test_two_precisions_and_two_versions_share_no_embedding(both: Path, tmp_path
 def test_a_folder_in_the_place_of_an_embedding_is_told(tmp_path: Path):
     model = tiny.build("sd_turbo-plain", cache=tmp_path)
     model.embeddings._path(RING[0]).mkdir()
-    with pytest.raises(UserError, match=rf"written to {tmp_path}: .*model\.cache=PATH"):
+    with pytest.raises(UserError, match=rf"written to {tmp_path}: .*model\.source\.cache=PATH"):
         model.encode(RING)
 
 
@@ -207,8 +207,9 @@ def test_room_is_asked_for_one_precision_alone(variant: str | None, both: Path, 
 
 
 def recorded(compose: Compose, to: Path, repo: object, variant: str) -> Run:
-    told = {"repo": repo, "variant": variant, "revision": "main", "resolution": 32, "dtype": "float32"}
-    settings = [f"model.{key}={value}" for key, value in (told | {"cache": to / "prompts"}).items()]
+    told = {"repo": repo, "variant": variant, "revision": "main", "cache": to / "prompts"}
+    settings = ["model.resolution=32", "model.dtype=float32"]
+    settings += [f"model.source.{key}={value}" for key, value in told.items()]
     more = ["model=sd_turbo", "reward=shapes_aesthetic", "rewards=shapes", "prompts=[a red ring]", "steps=1"]
     run.run_once(compose(*more, f"results={to / variant}", *settings), "sd_turbo", "ours")
     return Run.open(next((to / variant / "runs").iterdir()))

@@ -21,6 +21,11 @@ from gradproj.pretrained import hub, weights_file
 keys, own = official.keys, official.own
 
 
+def published(name: str) -> dict[str, Any]:
+    """The ``source`` of the reward's YAML."""
+    return yaml.safe_load((CONFIGS / "rewards" / f"{name}.yaml").read_text())["source"]
+
+
 def damage(path: Path, how: str) -> None:
     """Cut, change one byte of, or rewrite a weight file with a key less, more, or of another shape."""
     content = bytearray(path.read_bytes())
@@ -84,7 +89,7 @@ def test_one_published_file_under_the_name_of_another_is_refused(own):
     ]
     (folder / "HPS_v2_compressed.pt").rename(folder / "HPS_v2.1_compressed.pt")
     with pytest.raises(UserError, match="cut, renamed or another file: expected sha256 c57a38fb"):
-        build("hpsv2", {**keys, "sha256": yaml.safe_load((CONFIGS / "rewards" / "hpsv2.yaml").read_text())["sha256"]})
+        build("hpsv2", keys | {"sha256": published("hpsv2")["sha256"]})
 
 
 class Opens:
@@ -165,14 +170,14 @@ def test_weights_name_the_files_of_a_folder_and_the_commit_of_a_repository(keys,
         return folder, f"commit of {revision}"
 
     monkeypatch.setattr(hub, "snapshot", snapshot)
-    published = yaml.safe_load((CONFIGS / "rewards" / "pickscore.yaml").read_text())
+    there = published("pickscore")
     assert build("pickscore", {}).weights == {
-        published["repo"]: f"commit of {published['revision']}",
-        f"tokenizer of {published['tokenizer']}": f"commit of {published['tokenizer_revision']}",
+        there["repo"]: f"commit of {there['revision']}",
+        f"tokenizer of {there['tokenizer']}": f"commit of {there['tokenizer_revision']}",
     }
     assert asked == [
-        (published["repo"], published["revision"], ["config.json", "model.safetensors"]),
-        (published["tokenizer"], published["tokenizer_revision"], ["tokenizer.json"]),
+        (there["repo"], there["revision"], ["config.json", "model.safetensors"]),
+        (there["tokenizer"], there["tokenizer_revision"], ["tokenizer.json"]),
     ]
     with pytest.raises(UserError, match=f"expected sha256 {'0' * 64}, found {weights['model.safetensors']}"):
         build("pickscore", {"sha256": "0" * 64})

@@ -92,9 +92,15 @@ def test_a_flux_with_all_four_rewards_from_the_command_line(tmp_path: Path):
     command = [
         str(Path(sys.executable).with_name("gradproj-run")),
         "model=flux",
-        f"model.repo={tiny_models.folder('flux-plain')}",
+        f"model.source.repo={tiny_models.folder('flux-plain')}",
     ]
-    command += ["model.resolution=32", "model.dtype=float32", f"model.cache={tmp_path}", "steps=2", "prompts=[cat,dog]"]
+    command += [
+        "model.resolution=32",
+        "model.dtype=float32",
+        f"model.source.cache={tmp_path}",
+        "steps=2",
+        "prompts=[cat,dog]",
+    ]
     command += [one for one in stand_ins if not one.startswith("rewards=")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     for when in ("during", "after"):

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import test_command_line as line
 import torch
+from tiny_rewards import changed
 
 from gradproj.execution import settings as inputs
 from gradproj.execution.compose import compose_stored
 from gradproj.execution.parts import parts
 from gradproj.noise import generator, initial_latent
-from gradproj.runs.naming import ELSEWHERE, restored, science
+from gradproj.runs.naming import restored, science
 from gradproj.runs.records import Run
 
 inside = line.inside
@@ -36,17 +37,19 @@ def test_the_parts_of_a_stored_run_make_its_pictures_again(tmp_path: Path, insid
 def test_what_the_name_leaves_out_comes_back_from_the_yaml_or_the_command_line(compose: Any, model: str) -> None:
     plain = inputs.check(compose(f"model={model}", "reward=aesthetic", "model.dtype=float32"))
     stored = {"names": {"model": model}} | {key: science(plain[key]) for key in ("model", "method", "rewards")}
-    assert not stored["model"].keys() & ELSEWHERE
+    assert not stored["model"].keys() & {"source", "memory"}
     again = compose_stored(stored)
     assert (again["model"], again["method"], again["rewards"]) == (plain["model"], plain["method"], plain["rewards"])
-    other = compose_stored(stored, ["model.repo=/mine", "model.dtype=bfloat16", "rewards.aesthetic.repo=/other"])
-    assert other["model"] == plain["model"] | {"repo": "/mine"}  # the dtype is part of the run
-    assert other["rewards"]["aesthetic"] == plain["rewards"]["aesthetic"] | {"repo": "/other"}
+    other = compose_stored(
+        stored, ["model.source.repo=/mine", "model.dtype=bfloat16", "rewards.aesthetic.source.repo=/other"]
+    )
+    assert other["model"] == changed(plain["model"], {"repo": "/mine"})  # the dtype is part of the run
+    assert other["rewards"]["aesthetic"] == changed(plain["rewards"]["aesthetic"], {"repo": "/other"})
 
 
 def test_a_third_partys_part_is_all_there() -> None:
-    stored = {"_target_": "mine.Reward", "repo": "kept", "inner": {"_target_": "gradproj.x", "size": 1}}
+    stored = {"_target_": "mine.Reward", "source": "kept", "inner": {"_target_": "gradproj.x", "size": 1}}
     assert science(stored) == stored
-    today = {"_target_": "mine.Reward", "cache": "no", "inner": {"_target_": "gradproj.x", "size": 2, "cache": "yes"}}
-    assert restored(stored, today) == stored | {"inner": {"_target_": "gradproj.x", "size": 1, "cache": "yes"}}
-    assert restored(stored, {"_target_": "another.One", "cache": "no"}) == stored
+    today = {"_target_": "mine.Reward", "memory": "no", "inner": {"_target_": "gradproj.x", "size": 2, "memory": "yes"}}
+    assert restored(stored, today) == stored | {"inner": {"_target_": "gradproj.x", "size": 1, "memory": "yes"}}
+    assert restored(stored, {"_target_": "another.One", "memory": "no"}) == stored

@@ -29,7 +29,12 @@ def gradient(model, scale: float) -> torch.Tensor:
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1.0, 1e6])
 def test_a_float16_network_keeps_a_gradient_of_any_size(scale: float, compose, sd_turbo: Path, tmp_path: Path):
     """Against the float32 network. Without the rescaling all of it is zero at 1e-12 and infinite at 1e6."""
-    settings = [f"model.repo={sd_turbo}", "model.resolution=32", f"model.cache={tmp_path}", "model=sd_turbo"]
+    settings = [
+        f"model.source.repo={sd_turbo}",
+        "model.resolution=32",
+        f"model.source.cache={tmp_path}",
+        "model=sd_turbo",
+    ]
     half = instantiate(compose(*settings).model)
     single = instantiate(compose(*settings, "model.dtype=float32").model)
     expected, found = gradient(single, 1.0), gradient(half, scale)
@@ -112,7 +117,7 @@ def test_a_variant_is_taken_where_the_folder_has_it(sd_turbo: Path, tmp_path: Pa
     pipeline = StableDiffusionPipeline.from_pretrained(sd_turbo)
     pipeline.save_pretrained(tmp_path, variant="fp16")
     parts = ["unet", "vae", "scheduler"]
-    with pytest.raises(UserError, match=r"unet has no \*model\.safetensors.*type model\.variant=fp16"):
+    with pytest.raises(UserError, match=r"unet has no \*model\.safetensors.*type model\.source\.variant=fp16"):
         source.fetch(str(tmp_path), "main", None, StableDiffusionPipeline, parts).with_weights()
     found = source.fetch(str(tmp_path), "main", "fp16", StableDiffusionPipeline, parts).with_weights()
     assert found.variant == "fp16"

@@ -31,7 +31,8 @@ from diffusers import (
 )
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from tiny_rewards import changed
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import (
@@ -320,7 +321,7 @@ def build(case: str, **settings: Any) -> Any:
     told = {"repo": folder(case), "resolution": SIZES[CASES[case]][0], "dtype": "float32"}
     told |= {"cache": f"{home().name}/prompts"} | settings
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in told.items()}
-    return instantiate(composed(CASES[case]), **plain)
+    return instantiate(changed(OmegaConf.to_container(composed(CASES[case]), resolve=True), plain))  # type: ignore[arg-type]
 
 
 model = cache(build)

@@ -182,8 +182,17 @@ BUILDERS: Mapping[str, Callable[..., Overrides]] = {
 
 
 def as_overrides(name: str, keys: Overrides) -> list[str]:
-    """The keys as command-line overrides of the reward ``name``."""
-    return [f"rewards.{name}.{key}={'null' if value is None else value}" for key, value in keys.items()]
+    """The keys of its ``source`` as command-line overrides of the reward ``name``."""
+    return [f"rewards.{name}.source.{key}={'null' if value is None else value}" for key, value in keys.items()]
+
+
+def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A part's settings with ``changes``, each of which stands in the node that has its key already."""
+    nodes = {node: dict(settings[node]) for node in ("source", "memory")}
+    beside = {key: value for key, value in changes.items() if not any(key in node for node in nodes.values())}
+    for node in nodes.values():
+        node |= {key: value for key, value in changes.items() if key in node}
+    return {**settings, **nodes, **beside}
 
 
 @cache

@@ -33,8 +33,8 @@ def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, 
 def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """A run's stored config for ``parts.parts``: where gradproj's parts are, and how they fit, is as said today.
 
-    That is by the YAML files that the run was made of and ``overrides`` (``model.repo=/folder``): a run's config.yaml
-    leaves it out.
+    That is by the YAML files that the run was made of and ``overrides`` (``model.source.repo=/folder``): a run's
+    config.yaml leaves it out.
     """
     rewards = [name for name, settings in config["rewards"].items() if is_own(settings)]
     model = [f"model={config['names']['model']}"] if is_own(config["model"]) else []

@@ -57,8 +57,8 @@ class Experiment:
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"one iteration of batch={batch} does not fit in the GPU's memory ({error}); type batch=1, then "
-                "model.decoder_checkpointing=blocks, then model.checkpointing=blocks, held_out=after, and "
-                "rewards.NAME.checkpointing=blocks where the reward has it (docs/models.md has the sizes)"
+                "model.memory.decoder_checkpointing=blocks, then model.memory.checkpointing=blocks, held_out=after, "
+                "and rewards.NAME.memory.checkpointing=blocks where the reward has it (docs/models.md has the sizes)"
             ) from error
         except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
             raise UserError(f"a setting or a prompt does not fit: {error}") from error

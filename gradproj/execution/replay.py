@@ -30,7 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="gradproj-replay", description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder: results/runs/<run id>")
     parser.add_argument("image", help="<prompt id>-<seed>, as its record is called: 0003-1")
-    parser.add_argument("settings", nargs="*", help="where weights are today, as for gradproj-run: model.repo=/folder")
+    parser.add_argument(
+        "settings", nargs="*", help="where weights are today, as for gradproj-run: model.source.repo=/folder"
+    )
     parser.add_argument(
         "--batch", type=int, help="images side by side (default: as typed when the run was made, or 16)"
     )
@@ -129,7 +131,8 @@ def _refuse_other_weights(run: Run, made: Mapping[str, Any]) -> None:
         if dict(part.weights) != recorded:
             raise UserError(
                 f"{name} has other weights than the run had: {recorded} then, {dict(part.weights)} today; "
-                "say where those of then are: gradproj-replay RUN IMAGE model.repo=/folder (or model.revision=...)"
+                "say where those of then are: gradproj-replay RUN IMAGE model.source.repo=/folder "
+                "(or model.source.revision=...)"
             )
 
 

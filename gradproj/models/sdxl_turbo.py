@@ -1,6 +1,7 @@
 """SDXL-Turbo (arXiv 2311.17042): one ancestral Euler step of a distilled SDXL, 512 px, N = 16,384."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from torch import Tensor
 
 from gradproj.pretrained.euler import EulerStep
+from gradproj.pretrained.nodes import PipelineSource, as_node
 from gradproj.pretrained.one_step import OneStepModel
 from gradproj.pretrained.precision import GradientRange
 from gradproj.pretrained.source import fetch_component
@@ -16,11 +18,20 @@ from gradproj.types import Image, Latent
 PUBLISHED, FIXED_VAE = "stabilityai/sdxl-turbo", "madebyollin/sdxl-vae-fp16-fix"
 
 
+@dataclass(frozen=True)
+class SDXLSource(PipelineSource):
+    """``vae_repo``: see SDXLTurbo."""
+
+    vae_repo: str | None
+    vae_revision: str
+
+
 class SDXLTurbo(OneStepModel):
     """diffusers' StableDiffusionXLPipeline without guidance. Latent (4, resolution / 8, resolution / 8).
 
-    ``vae_repo`` is a VAE in place of the pipeline's: a hub id at ``vae_revision``, a folder, None for the pipeline's
-    own, or ``auto``: the fixed one for the published repository, whose own overflows in float16, else the own one.
+    ``source.vae_repo`` is a VAE in place of the pipeline's: a hub id at ``vae_revision``, a folder, None for the
+    pipeline's own, or ``auto``: the fixed one for the published repository, whose own overflows in float16, else the
+    own one.
     A VAE whose configuration says ``force_upcast`` runs in float32 where the rest runs in float16, as in the pipeline.
     """
 
@@ -29,11 +40,13 @@ class SDXLTurbo(OneStepModel):
     denoiser = "unet"
     answers = ("encoder_hidden_states", None, "text_embeds", None)
 
-    def __init__(self, vae_repo: str | None, vae_revision: str, **common: Any) -> None:
-        if vae_repo == "auto":
-            vae_repo = FIXED_VAE if common["repo"] == PUBLISHED else None
-        self.replacement = fetch_component(AutoencoderKL, vae_repo, vae_revision) if vae_repo else None
-        super().__init__(**common)
+    def __init__(self, source: SDXLSource | Mapping[str, Any], **common: Any) -> None:
+        where = as_node(SDXLSource, source)
+        vae = where.vae_repo
+        if vae == "auto":
+            vae = FIXED_VAE if where.repo == PUBLISHED else None
+        self.replacement = fetch_component(AutoencoderKL, vae, where.vae_revision) if vae else None
+        super().__init__(source=where, **common)
         if self.dtype is torch.float16 and self.decoder.config.force_upcast:
             self.decoder.float()
         size = self.resolution

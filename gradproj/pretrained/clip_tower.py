@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, PreTrainedModel
 
 from gradproj.errors import UserError
+from gradproj.pretrained.nodes import FileSource, TowerMemory
 from gradproj.pretrained.preprocess import Pixels
 from gradproj.pretrained.recompute import recompute
 from gradproj.pretrained.weights_file import fill, locate, parse_form, read
@@ -29,22 +30,21 @@ _towers: WeakValueDictionary[tuple[Any, ...], PreTrainedModel] = WeakValueDictio
 
 def load_tower(
     kind: type[Tower],
-    repo: str,
-    revision: str,
-    sha256: str | None,
+    source: FileSource,
     dtype: str,
-    checkpointing: str,
+    memory: TowerMemory,
     unused: Sequence[str] = (),
 ) -> tuple[Tower, dict[str, str]]:
-    """``kind`` (CLIPModel or one half of it) from ``repo``, frozen, in eval mode, on the default device; its weights.
+    """``kind`` (CLIPModel or one half of it) from ``source``, frozen, in eval mode, on the default device; its weights.
 
-    Two rewards that ask for the same weights in the same form get the same network. ``sha256`` is of
-    model.safetensors, None where it is not pinned; ``unused`` begin the keys of the half that is left out.
-    ``checkpointing``: see ``apply_checkpointing``. ``UserError`` for what cannot be read or does not fit.
+    Two rewards that ask for the same weights in the same form get the same network. ``source.sha256`` is of
+    model.safetensors. The keys of the half that is left out begin with one of ``unused``. ``UserError`` for what cannot
+    be read or does not fit.
     """
-    form = parse_form(dtype, checkpointing)
-    folder, weights = locate(repo, revision, {"config.json": None, "model.safetensors": sha256})
-    key = (kind, *weights.items(), dtype, checkpointing)
+    form = parse_form(dtype, memory.checkpointing)
+    files = {"config.json": None, "model.safetensors": source.sha256}
+    folder, weights = locate(source.repo, source.revision, files)
+    key = (kind, *weights.items(), dtype, memory)
     tower = _towers.get(key)
     if not isinstance(tower, kind):
         try:
@@ -56,7 +56,7 @@ def load_tower(
         build: Any = kind
         tower = fill(lambda: build(part), read(path), path, (*OLD_BUFFERS, *unused))
         blocks = [block for name, block in tower.named_modules() if name.endswith("vision_model.encoder.layers")]
-        apply_checkpointing(checkpointing, [block for layers in blocks for block in layers.children()])
+        apply_checkpointing(memory.checkpointing, [block for layers in blocks for block in layers.children()])
         scale = getattr(tower, "logit_scale", None)
         tower = tower.to(device=default_device(), dtype=form)
         if scale is not None:  # a unit, not a weight: bfloat16 would make 100 into 98.9

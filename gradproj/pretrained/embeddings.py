@@ -20,7 +20,7 @@ from gradproj.pretrained.source import Source
 def check_cache(cache: str) -> None:
     """``UserError`` unless ``cache`` can be a folder's name."""
     if not isinstance(cache, str) or not cache:
-        raise UserError(f"cache must be a folder, got {cache!r}: type model.cache=PATH")
+        raise UserError(f"cache must be a folder, got {cache!r}: type model.source.cache=PATH")
 
 
 def parse_device(name: str | None, device: torch.device) -> torch.device:
@@ -30,7 +30,7 @@ def parse_device(name: str | None, device: torch.device) -> torch.device:
     except RuntimeError as error:
         raise UserError(
             f"text_encoder_device must be null or a device such as cpu or cuda:1, got {name!r}: "
-            "type model.text_encoder_device=cpu"
+            "type model.memory.text_encoder_device=cpu"
         ) from error
 
 
@@ -107,5 +107,5 @@ class PromptEmbeddings:
         except OSError as error:
             raise UserError(
                 f"prompt embeddings cannot be written to {self.folder}: {error.strerror}; "
-                "make room or give another folder: model.cache=PATH"
+                "make room or give another folder: model.source.cache=PATH"
             ) from error

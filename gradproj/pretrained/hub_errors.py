@@ -22,7 +22,7 @@ def explain(error: Exception, repo: str, revision: str) -> str:
         page = f"https://huggingface.co/{repo}"
         return f"{repo} is gated, asked by {who}: accept its terms on {page}, then log in by the same account: {login}"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{repo} has no revision {revision}: give one that it has: model.revision=main"
+        return f"{repo} has no revision {revision}: give one that it has: model.source.revision=main"
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"no repository {repo}, or it is private, asked by {who}: check the name; if it is private: {login}"
     if isinstance(error, HfHubHTTPError) and (status := error.response.status_code) in (401, 403):

@@ -105,7 +105,7 @@ def check_weights(folder: Path, repo: str, variant: str | None, parts: Sequence[
         there = {path.name for path in inside.iterdir()}
         if not any(fnmatch(name, pattern) for name in there for pattern in weight_files(variant)):
             others = sorted({name.split(".")[1] for name in there if fnmatch(name, "*model.*.safetensors")})
-            advice = f"model.variant={others[0]}" if others else "model.variant=null" if variant else ""
+            advice = f"model.source.variant={others[0]}" if others else "model.source.variant=null" if variant else ""
             raise UserError(
                 f"{repo}/{part} has no {weight_files(variant)[0]} (there: {_list(there)}); pickles are not read: "
                 + (f"type {advice}" if advice else "save it with safe_serialization=True")

@@ -9,6 +9,7 @@ from gradproj.errors import UserError
 from gradproj.pretrained import precision
 from gradproj.pretrained.embeddings import PromptEmbeddings, check_cache, parse_device
 from gradproj.pretrained.layout import latent_side
+from gradproj.pretrained.nodes import PipelineMemory, PipelineSource, as_node
 from gradproj.pretrained.recompute import check_policies, recompute
 from gradproj.pretrained.source import Component, Source, fetch
 from gradproj.types import Image, default_device
@@ -32,27 +33,25 @@ class OneStepModel:
 
     def __init__(
         self,
-        repo: str,
-        revision: str,
-        variant: str | None,
         resolution: int,
         dtype: str,
-        checkpointing: str,
-        decoder_checkpointing: str,
-        text_encoder_device: str | None,
-        cache: str,
-        source: Callable[..., Source] = fetch,
+        source: PipelineSource | Mapping[str, Any],
+        memory: PipelineMemory | Mapping[str, Any],
+        find: Callable[..., Source] = fetch,
     ) -> None:
+        where, memory = as_node(PipelineSource, source), as_node(PipelineMemory, memory)
         self.dtype, self.device, self.resolution = precision.parse(dtype, self.refused), default_device(), resolution
-        encoder_device = parse_device(text_encoder_device, self.device)
-        check_cache(cache)
-        check_policies(checkpointing=checkpointing, decoder_checkpointing=decoder_checkpointing)
+        encoder_device = parse_device(memory.text_encoder_device, self.device)
+        check_cache(where.cache)
+        check_policies(checkpointing=memory.checkpointing, decoder_checkpointing=memory.decoder_checkpointing)
         picture = [self.denoiser] if self.replacement else [self.denoiser, "vae"]
-        small = source(repo, revision, variant, self.kind, [*self.text, *picture, "scheduler"])
+        small = find(where.repo, where.revision, where.variant, self.kind, [*self.text, *picture, "scheduler"])
         vae = self.replacement.config if self.replacement else small.config("vae")
         levels = vae.get(self.vae_levels)
         if not isinstance(levels, list) or not levels:
-            raise UserError(f"{repo}: the VAE's config.json has no {self.vae_levels}: it is not of the kind needed")
+            raise UserError(
+                f"{where.repo}: the VAE's config.json has no {self.vae_levels}: it is not of the kind needed"
+            )
         self.scale = 2 ** (len(levels) - 1)
         self.side = latent_side(resolution, self.scale * self.patch)
         scheduler = small.scheduler()
@@ -63,9 +62,12 @@ class OneStepModel:
         ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
         self.pipeline = self.source.load(picture, self.dtype, self.device, scheduler=scheduler, **ready)
         self.network, self.decoder = getattr(self.pipeline, self.denoiser), self.pipeline.vae
-        self.policies = {"decoder_checkpointing": decoder_checkpointing, "checkpointing": checkpointing}
-        recompute(self.network, checkpointing)
-        recompute(self.decoder.decoder, decoder_checkpointing, self.decoder_blocks())
+        self.policies = {
+            "decoder_checkpointing": memory.decoder_checkpointing,
+            "checkpointing": memory.checkpointing,
+        }
+        recompute(self.network, memory.checkpointing)
+        recompute(self.decoder.decoder, memory.decoder_checkpointing, self.decoder_blocks())
         self.latent_shape = (self.network.config.in_channels, self.side, self.side)
         self.embeddings = PromptEmbeddings(
             source=self.source,
@@ -73,7 +75,7 @@ class OneStepModel:
             dtype=self.dtype,
             device=self.device,
             encoder_device=encoder_device,
-            cache=cache,
+            cache=where.cache,
             names=self.answers,
             settings=self.prompting(),
         )

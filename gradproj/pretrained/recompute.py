@@ -20,7 +20,7 @@ def check_policies(**policies: str) -> None:
     """``UserError`` unless every one is one of POLICIES; the names are the keys that the person typed."""
     for key, policy in policies.items():
         if policy not in POLICIES:
-            raise UserError(f"{key} must be {', '.join(POLICIES)}, got {policy!r}: type model.{key}=none")
+            raise UserError(f"{key} must be {', '.join(POLICIES)}, got {policy!r}: type model.memory.{key}=none")
 
 
 def recompute(network: nn.Module, policy: str, blocks: Iterable[nn.Module] = ()) -> None:

@@ -110,7 +110,7 @@ class Source:
             raise UserError(
                 f"{' and '.join(parts)} need {needed / 2**30:.1f} GiB in {dtype}, the GPU has {free / 2**30:.1f} of "
                 f"{total / 2**30:.1f} GiB free: take a larger GPU (docs/models.md lists the needs), "
-                "close what else runs on it, or leave the text encoders off it: model.text_encoder_device=cpu"
+                "close what else runs on it, or leave the text encoders off it: model.memory.text_encoder_device=cpu"
             )
 
 

@@ -3,7 +3,9 @@
 Source: https://github.com/christophschuhmann/improved-aesthetic-predictor (simple_inference.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from gradproj.pretrained.clip_tower import embed_image, image_size, load_tower
+from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
 from gradproj.pretrained.preprocess import centre_torchvision, fit, fit_pictures, pair_up
 from gradproj.pretrained.score_head import ScoreHead
 from gradproj.pretrained.weights_file import fill, one_file, parse_form, read
@@ -19,29 +22,30 @@ from gradproj.types import Image, Score, default_device
 TEXT_HALF = ("text_model.", "text_projection.", "logit_scale")
 
 
-class Aesthetic:
-    """Unit: mean human rating, about 1 to 10. Reads no prompt.
+@dataclass(frozen=True)
+class AestheticSource(FileSource):
+    """``repo`` is a CLIP in transformers' layout, whose model.safetensors has ``sha256``.
 
-    ``repo``: CLIP in transformers' layout, a hub id at ``revision`` or a local folder, whose model.safetensors has
-    ``sha256`` (None: not compared). ``predictor``: the head, a URL or a local file, with ``predictor_sha256``.
-    ``dtype``: float32, bfloat16 or float64. ``checkpointing``: none or blocks. ``UserError`` for what does not fit.
+    ``predictor``: the head, a URL or a local file, with ``predictor_sha256`` (None, of a local file: not compared).
     """
+
+    predictor: str
+    predictor_sha256: str | None
+
+
+class Aesthetic:
+    """Unit: mean human rating, about 1 to 10. Reads no prompt. ``UserError`` for weights that do not fit."""
 
     def __init__(
         self,
-        repo: str,
-        revision: str,
-        sha256: str | None,
-        predictor: str,
-        predictor_sha256: str | None,
         dtype: str,
-        checkpointing: str,
+        source: AestheticSource | Mapping[str, Any],
+        memory: TowerMemory | Mapping[str, Any],
     ) -> None:
-        self.device, form = default_device(), parse_form(dtype, checkpointing)
-        path, found = one_file(predictor, predictor_sha256)
-        tower, weights = load_tower(
-            CLIPVisionModelWithProjection, repo, revision, sha256, dtype, checkpointing, TEXT_HALF
-        )
+        where, memory = as_node(AestheticSource, source), as_node(TowerMemory, memory)
+        self.device, form = default_device(), parse_form(dtype, memory.checkpointing)
+        path, found = one_file(where.predictor, where.predictor_sha256)
+        tower, weights = load_tower(CLIPVisionModelWithProjection, where, dtype, memory, TEXT_HALF)
         self.weights = weights | {f"predictor {path.name}": found}
         head = fill(lambda: ScoreHead(tower.config.projection_dim), read(path), path)
         head = head.to(device=self.device, dtype=form)

@@ -3,7 +3,8 @@
 Source: https://huggingface.co/laion/CLIP-ViT-H-14-laion2B-s32B-b79K (transformers' CLIPModel and CLIPProcessor).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
@@ -11,6 +12,7 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from gradproj.pretrained.clip_tower import Embedding, Prompts, cosine, embed_image, image_size, load_tower
+from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
 from gradproj.pretrained.preprocess import centre_transformers, fit, fit_pictures, pair_up
 from gradproj.types import Image, Score, default_device
 
@@ -18,15 +20,18 @@ from gradproj.types import Image, Score, default_device
 class Clip:
     """Unit: logit, that is the cosine of image and text embedding times the learnt scale (about 100).
 
-    ``repo``: weights and tokenizer, a hub id at ``revision`` or a local folder, whose model.safetensors has ``sha256``
-    (None: not compared). ``dtype``: float32, bfloat16 or float64. ``checkpointing``: none or blocks. ``UserError`` for
-    what does not fit.
+    ``source``: weights and tokenizer; ``sha256`` is of model.safetensors. ``UserError`` for what does not fit.
     """
 
-    def __init__(self, repo: str, revision: str, sha256: str | None, dtype: str, checkpointing: str) -> None:
-        self.device = default_device()
-        self.network, weights = load_tower(CLIPModel, repo, revision, sha256, dtype, checkpointing)
-        self.prompts = Prompts(self.network, repo, revision)
+    def __init__(
+        self,
+        dtype: str,
+        source: FileSource | Mapping[str, Any],
+        memory: TowerMemory | Mapping[str, Any],
+    ) -> None:
+        self.device, where = default_device(), as_node(FileSource, source)
+        self.network, weights = load_tower(CLIPModel, where, dtype, as_node(TowerMemory, memory))
+        self.prompts = Prompts(self.network, where.repo, where.revision)
         self.weights = weights | self.prompts.weights
         self.size = image_size(self.network)
 

@@ -5,7 +5,8 @@ Source: https://github.com/tgxs002/HPSv2 (package hpsv2 1.2.0, img_score.py), ar
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +18,39 @@ from torch import Tensor
 
 from gradproj.errors import UserError
 from gradproj.pretrained.clip_tower import Embedding, apply_checkpointing, cosine, remember
+from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
 from gradproj.pretrained.preprocess import fit_inside, pair_up, to_tensor
 from gradproj.pretrained.weights_file import fill, locate, parse_form, read
 from gradproj.types import Image, Score, default_device
 
 
+@dataclass(frozen=True)
+class HPSv2Source(FileSource):
+    """``architecture``: an open_clip model's name, or a JSON file of that form; ``weights`` has its hash."""
+
+    architecture: str
+
+
 class HPSv2:
     """Unit: cosine of image and text embedding, about 0.2 to 0.35.
 
-    ``repo``: where ``file`` is, a hub id at ``revision`` or a local folder; ``sha256`` is the file's (None: not
-    compared). ``architecture``: an open_clip model's name, or a JSON file of that form. ``dtype``: float32, bfloat16 or
-    float64. ``checkpointing``: none or blocks. ``UserError`` for what does not fit.
+    ``file``: the version's file in ``source``. ``UserError`` for weights that do not fit.
     """
 
     def __init__(
         self,
-        repo: str,
-        revision: str,
         file: str,
-        sha256: str | None,
-        architecture: str,
         dtype: str,
-        checkpointing: str,
+        source: HPSv2Source | Mapping[str, Any],
+        memory: TowerMemory | Mapping[str, Any],
     ) -> None:
+        where, memory = as_node(HPSv2Source, source), as_node(TowerMemory, memory)
         self.device = default_device()
-        form, sizes = parse_form(dtype, checkpointing), _architecture(architecture)
-        folder, self.weights = locate(repo, revision, {file: sha256})
+        form, sizes = parse_form(dtype, memory.checkpointing), _architecture(where.architecture)
+        folder, self.weights = locate(where.repo, where.revision, {file: where.sha256})
         path = folder / file
         network: Any = fill(lambda: open_clip.CLIP(**sizes), read(path), path)
-        apply_checkpointing(checkpointing, list(network.visual.transformer.resblocks))
+        apply_checkpointing(memory.checkpointing, list(network.visual.transformer.resblocks))
         self.weights["architecture"] = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
         self.known: dict[str, Tensor] = {}
         self.network = network.to(device=self.device, dtype=form)

@@ -3,7 +3,9 @@
 Source: https://github.com/THUDM/ImageReward (package image-reward 1.5, ImageReward.py), arXiv 2304.05977.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -14,6 +16,7 @@ from torch import Tensor
 from gradproj.errors import UserError
 from gradproj.pretrained.blip import load_blip
 from gradproj.pretrained.clip_tower import apply_checkpointing
+from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
 from gradproj.pretrained.preprocess import centre_torchvision, fit, fit_pictures, pair_up
 from gradproj.pretrained.weights_file import locate, parse_form
 from gradproj.types import Image, Score, default_device
@@ -22,33 +25,36 @@ LENGTH = 35  # tokens of a prompt, start and end included; a longer prompt is cu
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the head's output, from the source
 
 
+@dataclass(frozen=True)
+class ImageRewardSource(FileSource):
+    """``tokenizer``: where vocab.txt (of ``tokenizer_sha256``, None: not compared) is, at ``tokenizer_revision``."""
+
+    tokenizer: str
+    tokenizer_revision: str
+    tokenizer_sha256: str | None
+
+
 class ImageReward:
     """Unit: standard deviations above the mean reward of the authors' validation set, about -2 to 2.
 
-    ``repo``: where ``file`` and med_config.json are, a hub id at ``revision`` or a local folder; ``sha256`` is the
-    file's (None: not compared). ``tokenizer``: where vocab.txt (of ``tokenizer_sha256``) is, at ``tokenizer_revision``.
-    ``dtype``: float32, bfloat16 or float64. ``checkpointing``: none or blocks. ``UserError`` for what does not fit.
+    ``file``: the weights, beside med_config.json in ``source``. ``UserError`` for weights that do not fit.
     """
 
     def __init__(
         self,
-        repo: str,
-        revision: str,
         file: str,
-        sha256: str | None,
-        tokenizer: str,
-        tokenizer_revision: str,
-        tokenizer_sha256: str | None,
         dtype: str,
-        checkpointing: str,
+        source: ImageRewardSource | Mapping[str, Any],
+        memory: TowerMemory | Mapping[str, Any],
     ) -> None:
-        self.device, form = default_device(), parse_form(dtype, checkpointing)
-        folder, weights = locate(repo, revision, {file: sha256, "med_config.json": None})
-        words, word_weights = locate(tokenizer, tokenizer_revision, {"vocab.txt": tokenizer_sha256})
+        where, memory = as_node(ImageRewardSource, source), as_node(TowerMemory, memory)
+        self.device, form = default_device(), parse_form(dtype, memory.checkpointing)
+        folder, weights = locate(where.repo, where.revision, {file: where.sha256, "med_config.json": None})
+        words, word_weights = locate(where.tokenizer, where.tokenizer_revision, {"vocab.txt": where.tokenizer_sha256})
         self.weights = weights | {f"tokenizer of {name}": value for name, value in word_weights.items()}
         self.network = load_blip(folder / file, folder / "med_config.json")
         blocks = [*self.network.vision.encoder.layers, *self.network.text.encoder.layer]
-        apply_checkpointing(checkpointing, blocks)
+        apply_checkpointing(memory.checkpointing, blocks)
         self.network.to(device=self.device, dtype=form)
         try:
             self.tokenizer = BertWordPieceTokenizer(str(words / "vocab.txt"), lowercase=True)

@@ -3,38 +3,43 @@
 Source: https://huggingface.co/yuvalkirstain/PickScore_v1 (model card), arXiv 2305.01569.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
 from transformers import CLIPModel
 
 from gradproj.pretrained.clip_tower import Embedding, Prompts, cosine, embed_image, image_size, load_tower
+from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
 from gradproj.pretrained.preprocess import centre_transformers, fit, fit_pictures, pair_up
 from gradproj.types import Image, Score, default_device
+
+
+@dataclass(frozen=True)
+class PickScoreSource(FileSource):
+    """``sha256`` is of model.safetensors; ``tokenizer``: where tokenizer.json is, at ``tokenizer_revision``."""
+
+    tokenizer: str
+    tokenizer_revision: str
 
 
 class PickScore:
     """Unit: cosine of image and text embedding, about 0.16 to 0.26; the model card's number is 100 times it.
 
-    ``repo``: the weights, a hub id at ``revision`` or a local folder, whose model.safetensors has ``sha256`` (None: not
-    compared). ``tokenizer``: where tokenizer.json is, at ``tokenizer_revision``. ``dtype``: float32, bfloat16 or
-    float64. ``checkpointing``: none or blocks. ``UserError`` for what does not fit.
+    ``UserError`` for weights that do not fit.
     """
 
     def __init__(
         self,
-        repo: str,
-        revision: str,
-        sha256: str | None,
-        tokenizer: str,
-        tokenizer_revision: str,
         dtype: str,
-        checkpointing: str,
+        source: PickScoreSource | Mapping[str, Any],
+        memory: TowerMemory | Mapping[str, Any],
     ) -> None:
-        self.device = default_device()
-        self.network, weights = load_tower(CLIPModel, repo, revision, sha256, dtype, checkpointing)
-        self.prompts = Prompts(self.network, tokenizer, tokenizer_revision)
+        self.device, where = default_device(), as_node(PickScoreSource, source)
+        self.network, weights = load_tower(CLIPModel, where, dtype, as_node(TowerMemory, memory))
+        self.prompts = Prompts(self.network, where.tokenizer, where.tokenizer_revision)
         self.weights = weights | self.prompts.weights
         self.size = image_size(self.network)
 

@@ -7,10 +7,9 @@ from typing import Any
 
 LOOP = ("steps", "keep", "score_every", "max_skips")
 SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
-# Where a part comes from and how it fits in memory: no part of the science, which names the weights themselves.
-ELSEWHERE = {"repo", "revision", "variant", "vae_repo", "vae_revision", "cache", "text_encoder_device"}
-ELSEWHERE |= {"checkpointing", "decoder_checkpointing", "tokenizer", "tokenizer_revision", "predictor", "architecture"}
-ELSEWHERE |= {"sha256", "tokenizer_sha256", "predictor_sha256"}
+# The nodes of a part's settings that change no number: where its weights come from (the name has the weights
+# themselves) and how its networks fit in memory.
+ELSEWHERE = ("source", "memory")
 
 
 def named(model: str, method: str, target: Sequence[str], plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,18 +34,18 @@ def target_label(config: Mapping[str, Any]) -> str:
 
 
 def science(value: Any) -> Any:
-    """``value`` without the keys of ELSEWHERE in gradproj's own parts; another one's settings all count."""
+    """``value`` without the ELSEWHERE nodes of gradproj's own parts; the settings of a part of your own all count."""
     if isinstance(value, dict):
         return {key: science(one) for key, one in value.items() if not (is_own(value) and key in ELSEWHERE)}
     return value
 
 
 def restored(stored: Any, today: Any) -> Any:
-    """``stored``, made by ``science``, with the keys of ELSEWHERE that ``today``'s settings of the same parts have."""
+    """``stored``, made by ``science``, with the ELSEWHERE nodes that ``today``'s settings of the same parts have."""
     if not (isinstance(stored, dict) and isinstance(today, dict)):
         return stored
     same = is_own(stored) and stored["_target_"] == today.get("_target_")
-    elsewhere = {key: today[key] for key in today.keys() & ELSEWHERE if same}
+    elsewhere = {key: today[key] for key in ELSEWHERE if same and key in today}
     return {key: restored(one, today.get(key)) for key, one in stored.items()} | elsewhere
 
 

@@ -88,14 +88,16 @@ class RandomSource(Source):
 def model(size: Size, device: torch.device, **changes: Any) -> Any:
     """Our class with its YAML's values, ``size``'s settings and ``changes``, on ``device`` (meta: shapes alone)."""
     values = yaml.safe_load((CONFIGS / f"{size.model}.yaml").read_text(encoding="utf-8"))["model"]
+    changes = dict(size.settings) | changes
     kind = pkgutil.resolve_name(values.pop("_target_"))
 
-    def source(
-        repo: str, revision: str, variant: str | None, pipeline: type[Any], parts: Sequence[str]
-    ) -> RandomSource:
+    def find(repo: str, revision: str, variant: str | None, pipeline: type[Any], parts: Sequence[str]) -> RandomSource:
         return RandomSource(Path(repo), repo, None, variant, pipeline, parts, {}, size.parts)
 
-    return on(device, kind, **values | {"cache": "unused"} | dict(size.settings) | changes, source=source)
+    values["source"] |= {"cache": "unused"}
+    for node in ("source", "memory"):
+        values[node] |= {key: changes.pop(key) for key in [*changes] if key in values[node]}
+    return on(device, kind, **values | changes, find=find)
 
 
 def on(device: torch.device, kind: type[Any], **values: Any) -> Any:
