@@ -60,7 +60,7 @@ def requeued(cluster: Cluster) -> int:
 def release_and_end(work: Work, process: subprocess.Popen[str]) -> int:
     """Let the workers go until the command has ended, requeued ones too; its exit code."""
     work.release()
-    wait(lambda: process.poll() is not None, f"the end of the sweep; {work.said}", 200)
+    wait(lambda: process.poll() is not None, lambda: f"the end of the sweep; {work.said}", 200)
     return process.returncode
 
 

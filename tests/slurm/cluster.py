@@ -12,75 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
-PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
+from packages import SYSTEM_PATH, get_packages
+
 NODES = ("n1", "n2", "n3", "n4")
 HERE = Path(__file__).parent
-SYSTEM_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-CONFIGURATION = """\
-ClusterName=gradproj
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-# Within cred_expire seconds a task must be launched, however busy this host; a requeued one is held back as long. Tests
-# sit that out: a node refuses a task started again in the second it was stopped ("credential revoked"), and it FAILED.
-AuthInfo=socket={folder}/munge.socket,cred_expire=10
-CredType=cred/munge
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool.%n
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.%n.pid
-MpiDefault=none
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-SlurmdParameters=config_overrides
-SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0
-ReturnToService=2
-KillWait=3
-MinJobAge=7200
-SlurmdTimeout=60
-{nodes}
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-PartitionName=all Nodes=ALL Default=YES PriorityTier=1
-PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=OFF
-"""
 
 
-class CannotStart(Exception):
-    """Slurm is not installed here and cannot be."""
-
-
-def get_packages() -> None:
-    """Slurm's programs, installed where they are missing and this user may; else ``CannotStart``."""
-    if not _missing():
-        return
-    if os.getuid() != 0 or not shutil.which("apt-get"):
-        raise CannotStart(
-            f"no {', '.join(_missing())}, and only root can install them: apt-get install {' '.join(PACKAGES)}"
-        )
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
-        done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True, timeout=600)
-    if _missing():
-        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise CannotStart(f"apt-get {' '.join(command)} did not bring {', '.join(_missing())}: {' '.join(last)}")
-
-
-def _missing() -> list[str]:
-    return [program for program in PROGRAMS if not shutil.which(program, path=SYSTEM_PATH)]
-
-
-def wait(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
-    """Until ``condition()`` holds; ``AssertionError`` saying ``what`` did not happen after ``seconds``."""
+def wait(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 120) -> None:
+    """Until ``condition()`` holds; ``AssertionError`` saying ``what`` (asked then) did not happen in ``seconds``."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        late = time.monotonic() > end
+        assert not late, f"not within {seconds:.0f} s: {what if isinstance(what, str) else what()}"
         time.sleep(0.1)
 
 
@@ -125,7 +68,8 @@ class Cluster:
             for node, port in zip(NODES, ports[1:], strict=True)
         )
         values = {"host": host, "port": ports[0], "user": getpass.getuser(), "folder": self.folder, "nodes": nodes}
-        (self.folder / "slurm.conf").write_text(CONFIGURATION.format_map(values))
+        template = (HERE / "slurm.conf.template").read_text()
+        (self.folder / "slurm.conf").write_text(template.format_map(values))
 
     def stop(self) -> None:
         """Cancel what runs, then end what ``start`` began, by its process id."""
@@ -152,18 +96,29 @@ class Cluster:
             kill_with_children(pid)
         self._daemons.pop(node).wait()
         self.slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        self._wait_until_down(node)
 
     def repair(self, node: str) -> None:
+        """Start the node's slurmd again; a node that is down comes back when it registers (ReturnToService=2)."""
+        self._wait_until_down(node)
         self.start_node(node)
-        self.slurm("scontrol", "update", f"nodename={node}", "state=resume")
         self.wait_for_nodes()
 
-    def wait_for_nodes(self) -> None:
-        def idle() -> bool:
-            lines = self.slurm("sinfo", "--noheader", "-p", "all", "-N", "-o", "%N %T", check=False).splitlines()
-            return len(lines) == len(NODES) and all(line.endswith("idle") for line in lines)
+    def _wait_until_down(self, node: str) -> None:
+        wait(
+            lambda: self.states().get(node, "").startswith("down"),
+            lambda: f"node {node} is down, which has no slurmd; sinfo says {self.states()}",
+            60,
+        )
 
-        wait(idle, "four idle nodes", 30)
+    def wait_for_nodes(self) -> None:
+        idle = dict.fromkeys(NODES, "idle")
+        wait(lambda: self.states() == idle, lambda: f"four idle nodes; sinfo says {self.states()}", 60)
+
+    def states(self) -> dict[str, str]:
+        """The state of every node as ``sinfo`` says it, such as idle, allocated or down*; empty before it answers."""
+        lines = self.slurm("sinfo", "--noheader", "-p", "all", "-N", "-o", "%N %T", check=False).splitlines()
+        return dict(line.split() for line in lines)
 
     def slurm(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import CannotStart, Cluster, wait
+from cluster import Cluster, wait
+from packages import CannotStart
 
 from gradproj.runs.records import Run
 
@@ -99,7 +100,11 @@ class Work:
         return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
 
     def wait_until_held(self, workers: int) -> set[int]:
-        wait(lambda: len(self.held()) == workers, f"{workers} workers in the middle of an image; {self.said}", 150)
+        wait(
+            lambda: len(self.held()) == workers,
+            lambda: f"{workers} workers in the middle of an image; {self.said}",
+            150,
+        )
         return self.held()
 
     def runs(self) -> dict[str, Run]:
