@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: run test check table report pack unpack tune reproduce train parity test-slurm
 
 run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="method=reno seeds=2"
-	OMP_NUM_THREADS=2 $(BIN)/gradproj-run $(ARGS)
+	OMP_NUM_THREADS=2 $(BIN)/gradproj run $(ARGS)
 
 test: .venv/.installed ## the whole suite, on every core: make test ARGS="tests/test_spectrum.py"
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal $(ARGS)
@@ -21,16 +21,16 @@ check: .venv/.installed ## what a commit must pass: format, lint, types, tests
 	$(MAKE) test
 
 table: .venv/.installed ## all records under results/ -> tables and plots beside them
-	$(BIN)/python scripts/table.py
+	$(BIN)/gradproj table $(ARGS)
 
 report: .venv/.installed ## the same, and report.html beside them: a page to open in a browser
-	$(BIN)/python scripts/report.py $(ARGS)
+	$(BIN)/gradproj report $(ARGS)
 
 pack: .venv/.installed ## finished runs' CSVs into one file each: make pack RESULTS=results/miniature
-	$(BIN)/python scripts/pack.py $(or $(RESULTS),results)
+	$(BIN)/gradproj pack $(RESULTS)
 
 unpack: .venv/.installed ## the reverse, byte for byte
-	$(BIN)/python scripts/pack.py --unpack $(or $(RESULTS),results)
+	$(BIN)/gradproj pack --unpack $(RESULTS)
 
 tune: .venv/.installed ## the recorded choice of learning rates and weights (results/miniature/tuning), resumable
 	$(BIN)/python scripts/reproduce.py tune

@@ -1,12 +1,14 @@
-"""What several test modules share: composed configs, a generator per sample, and one thread per process.
+"""What several test modules share: the console command, composed configs, generators, and one thread per process.
 
 The suite runs in as many processes as there are cores, and the commands it starts are more: threads beside them would
 only wait for each other.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -14,8 +16,45 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
+from gradproj import cli
+from gradproj.runs.environment import COMMAND
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 Compose = Callable[..., DictConfig]
+GRADPROJ = (sys.executable, "-m", "gradproj")  # the console command, of the tree under test
+
+
+class Said(NamedTuple):
+    """What the console command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+Gradproj = Callable[..., Said]
+
+
+@pytest.fixture
+def gradproj(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Gradproj:
+    """``gradproj("plan", "steps=0", folder=tmp_path)``: the console command in a folder, within this process."""
+
+    def typed(*arguments: object, folder: Path | None = None) -> Said:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        monkeypatch.setenv(COMMAND, "null")
+        monkeypatch.setattr(sys, "argv", ["gradproj"])
+        if folder:
+            monkeypatch.chdir(folder)
+        capfd.readouterr()
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:  # argparse's and Hydra's own
+            code = end.code if isinstance(end.code, int) else 0
+        said = capfd.readouterr()
+        return Said(code, said.out, said.err)
+
+    return typed
+
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 torch.set_num_threads(1)

@@ -1,6 +1,5 @@
-"""What the tests of a sweep's misfortunes share: one undisturbed run, and ``gradproj-status`` within this process."""
+"""What the tests of a sweep's misfortunes share: one undisturbed run, and ``gradproj status`` within this process."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import test_command_line as line
+from conftest import Gradproj
 
-from gradproj.runs import progress, status
+from gradproj.runs import progress
 from gradproj.runs.records import Run
 
 inside, small_disk = line.inside, line.small_disk
@@ -24,21 +24,18 @@ def without_seconds(run: Run) -> dict[str, Any]:
     return {name: one.drop(columns="seconds").to_csv() for name, one in rows.items()} | pictures
 
 
-def shown(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[Any, str]:
-    """``gradproj-status`` within this process: exit code and what it says."""
-    monkeypatch.setattr(sys, "argv", ["gradproj-status", *arguments])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as end:
-        status.main()
-    return end.value.code, "".join(capsys.readouterr())
-
-
 Shown = Callable[..., tuple[Any, str]]
 
 
 @pytest.fixture
-def look(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shown:
-    return lambda *arguments: shown([str(one) for one in arguments], monkeypatch, capsys)
+def look(gradproj: Gradproj) -> Shown:
+    """``gradproj status`` within this process: exit code and what it says."""
+
+    def shown(*arguments: object) -> tuple[Any, str]:
+        code, out, err = gradproj("status", *arguments)
+        return code, out + err
+
+    return shown
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """What the tests of scores given afterwards share: runs written by nobody's optimisation, and a reward that counts."""
 
 import csv
-import runpy
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS
+from conftest import CONFIGS, Gradproj
 from hydra import compose, initialize_config_dir
 from made_up import SCORES, SEEDS, STEPS, config, trajectory
 from PIL import Image as Pillow
 from PIL.Image import Image as Picture
 
-from gradproj.cli import run as edge
+from gradproj.cli import run
 from gradproj.errors import UserError
 from gradproj.runs.records import Run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 EXAMPLE = DOCS / "example_reward"
-COMMAND = Path(sys.executable).with_name("gradproj-run")
 MINIATURE = ('prompts=["a red ring","a blue square and a white circle"]', "seeds=2", "steps=5", "score_every=2")
 MINIATURE += ("method.optimizer.lr=2",)  # far too large: the best step is not the last
 LATER = ("shapes_heldout", "shapes_matcher")
@@ -32,10 +29,10 @@ PROMPTS = 3  # of the runs that are only written here
 
 
 def launch(results: Path, *overrides: str) -> Run:
-    """``gradproj-run`` within this process."""
+    """``gradproj run`` within this process."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = compose("config", [*MINIATURE, f"results={results}", *overrides])
-    return edge.run_once(composed, "shapes", "ours").run
+    return run.run_once(composed, "shapes", "ours").run
 
 
 def rows(run: Run, image: str) -> list[dict[str, str]]:
@@ -126,16 +123,6 @@ def expected(seeds: int = SEEDS) -> dict[str, tuple[float, float]]:
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
-    """``scripts/rescore.py`` within this process -> exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rescore.py", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / "scripts" / "rescore.py"), run_name="__main__")
-        said = capfd.readouterr()
-        assert "Traceback" not in said.err
-        return end.value.code, said.out, said.err
-
-    return call
+def script(gradproj: Gradproj) -> Callable[..., tuple[Any, str, str]]:
+    """``gradproj score`` within this process -> exit code, stdout, stderr."""
+    return lambda *arguments: gradproj("score", *arguments)

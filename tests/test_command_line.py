@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import GRADPROJ, Gradproj
 from PIL import Image as Pillow
 
-from gradproj.cli import run as edge
 from gradproj.execution.experiment import Experiment
 from gradproj.runs.pictures import before_after
 from gradproj.runs.records import COLUMNS, Run
 
 ROOT = Path(__file__).parents[1]
-COMMAND = Path(sys.executable).with_name("gradproj-run")
+COMMAND = (*GRADPROJ, "run")
 PROMPTS = ["a red ring", "a blue square and a white circle", "an orange cross"]
 SCORES = ["shapes_aesthetic", "shapes_matcher"]
 SETTINGS = (
@@ -46,7 +46,7 @@ def environment(**more: str) -> dict[str, str]:
 def command(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """One ``gradproj-run`` in ``folder``."""
     return subprocess.run(
-        [COMMAND, *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=HANGING
+        [*COMMAND, *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=HANGING
     )
 
 
@@ -67,7 +67,7 @@ def refused(done: subprocess.CompletedProcess[str], *expected: str) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     lines = done.stderr.splitlines()
-    assert len(lines) <= 2 and lines[-1].startswith("gradproj-run: "), done.stderr
+    assert len(lines) <= 2 and lines[-1].startswith("gradproj run: "), done.stderr
     for fragment in expected:
         assert fragment in lines[-1]
 
@@ -119,21 +119,10 @@ Inside = Callable[..., tuple[Any, str, str]]
 
 
 @pytest.fixture
-def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Inside:
-    """The console script's function within this process: (folder, *arguments) -> exit code, stdout, stderr."""
-
-    def call(folder: Path, *arguments: str) -> tuple[Any, str, str]:
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        monkeypatch.setattr(sys, "argv", ["gradproj-run", *arguments])
-        monkeypatch.chdir(folder)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            edge.main()
-        said = capsys.readouterr()
-        return end.value.code, said.out, said.err
-
-    return call
+def inside(monkeypatch: pytest.MonkeyPatch, gradproj: Gradproj) -> Inside:
+    """``gradproj run`` within this process: (folder, *arguments) -> exit code, stdout, stderr."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return lambda folder, *arguments: gradproj("run", *arguments, folder=folder)
 
 
 # --- what a run leaves
@@ -235,7 +224,7 @@ def test_shards_in_any_order_and_another_number_of_them_complete_the_same_run(
 def test_a_killed_run_leaves_whole_records_and_the_same_command_finishes_it(
     whole: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    arguments = [COMMAND, *SETTINGS, "seeds=2", "batch=1"]
+    arguments = [*COMMAND, *SETTINGS, "seeds=2", "batch=1"]
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
         end = time.monotonic() + HANGING
@@ -365,17 +354,10 @@ def test_nonsense_is_refused_in_a_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("override", ["method=nothing", "steps=0", "nothing=1", "prompts=nowhere.txt"])
-def test_a_plan_of_nonsense_is_refused_in_its_own_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], override: str
-) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["gradproj-plan", override])
-    with pytest.raises(SystemExit) as end:
-        edge.plan()
-    said = capsys.readouterr()
-    assert end.value.code == 2 and said.out == ""
-    assert said.err.splitlines()[-1].startswith("gradproj-plan: ") and "gradproj-run:" not in said.err
+def test_a_plan_of_nonsense_is_refused_in_its_own_name(tmp_path: Path, gradproj: Gradproj, override: str) -> None:
+    code, out, err = gradproj("plan", override, folder=tmp_path)
+    assert code == 2 and out == ""
+    assert err.splitlines()[-1].startswith("gradproj plan: ") and "gradproj run:" not in err
 
 
 @pytest.mark.parametrize(
@@ -522,7 +504,7 @@ def test_a_disk_that_is_full_for_the_last_sheet_is_said_too(
 def without_torch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in a process that says at its end whether torch was imported."""
     driver = (
-        "import sys\nfrom gradproj.cli.run import main\ntry:\n    main()\nfinally:\n"
+        "import sys\nfrom gradproj.cli import main\ntry:\n    sys.exit(main(['run', *sys.argv[1:]]))\nfinally:\n"
         "    print('torch' if 'torch' in sys.modules else 'light', file=sys.stderr)"
     )
     arguments = (sys.executable, "-c", driver, *arguments)
@@ -548,7 +530,7 @@ def test_help_explains_every_key_and_lists_every_choice_without_torch(tmp_path: 
 def test_nonsense_is_refused_without_torch(tmp_path: Path, override: str) -> None:
     lines = without_torch(tmp_path, override).stderr.splitlines()
     assert "light" in lines and "torch" not in lines
-    assert any(line.startswith("gradproj-run: ") for line in lines)
+    assert any(line.startswith("gradproj run: ") for line in lines)
 
 
 # --- installed

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import torch_fidelity
+from conftest import GRADPROJ
 from PIL import Image as Pillow
 from scipy import sparse
 from torch import nn
@@ -331,7 +332,7 @@ def add(run: Run, prompt: int, seed: int) -> None:
 
 
 def script(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "diversity.py"), *map(str, arguments)]
+    command = [*GRADPROJ, "diversity", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
@@ -388,7 +389,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: Any) -> None:
     of_run(run, "shapes", networks.load("shapes"))
     path = run.folder / file.NAME
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"cut or edited.*scripts/diversity.py"):
+    with pytest.raises(UserError, match=r"cut or edited.*gradproj diversity"):
         file.read(run)
 
 
@@ -462,7 +463,7 @@ def test_a_stale_or_damaged_file_is_named_with_the_command(tmp_path: Path) -> No
         table.files(comparisons)
     first, second = str(error.value).splitlines()
     assert "cut or edited" in first and "12 images that are not the 13" in second
-    assert f"python scripts/diversity.py {run.folder}" in second
+    assert f"gradproj diversity {run.folder}" in second
 
 
 def test_the_table_imports_no_torch() -> None:

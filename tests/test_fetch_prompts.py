@@ -1,9 +1,7 @@
-"""scripts/fetch_prompts.py against a server on this machine that keeps its word, lies, cuts and stalls."""
+"""``gradproj prompts fetch`` against a server on this machine that keeps its word, lies, cuts and stalls."""
 
 import hashlib
-import importlib.util
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Gradproj
 
+from gradproj.cli import prompts as module
 from gradproj.errors import UserError
 from gradproj.execution import settings as inputs
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_prompts.py"
 CATEGORIES = ("color", "shape", "texture", "spatial", "non_spatial", "complex")
 FILES = {
     f"{name}_val.txt": "".join(f"a {name} thing, number {n} \n" for n in range(300)).encode() for name in CATEGORIES
@@ -25,11 +24,7 @@ EXPECTED = [f"a {name} thing, number {n}" for name in CATEGORIES for n in range(
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script's module, which believes in made-up files and writes to a folder of the test's own."""
-    spec = importlib.util.spec_from_file_location("fetch_prompts", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The verb's module, which believes in made-up files and writes to a folder of the test's own."""
     assert tuple(module.SHA256) == CATEGORIES and all(len(one) == 64 for one in module.SHA256.values())
     hashes = {name: hashlib.sha256(FILES[f"{name}_val.txt"]).hexdigest() for name in CATEGORIES}
     monkeypatch.setattr(module, "SHA256", hashes)
@@ -39,18 +34,9 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-Call = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def call(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    def one(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fetch_prompts.py", *map(str, arguments)])
-        code = script.main()
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return one
+def call(script: Any, gradproj: Gradproj) -> Gradproj:
+    return lambda *arguments: gradproj("prompts", "fetch", *arguments)
 
 
 @pytest.fixture
@@ -92,7 +78,7 @@ def server() -> Iterator[Callable[[str], str]]:
         one.server_close()
 
 
-def test_ten_lines_of_each_file_in_order_are_a_prompt_set(script: Any, call: Call, server: Any) -> None:
+def test_ten_lines_of_each_file_in_order_are_a_prompt_set(script: Any, call: Gradproj, server: Any) -> None:
     code, out, _ = call("--base", server("sound"))
     assert code == 0 and "60 prompts" in out and "prompts=t2i" in out
     assert inputs.read_prompts("t2i", script.PLACE.parent) == EXPECTED
@@ -103,12 +89,12 @@ def test_ten_lines_of_each_file_in_order_are_a_prompt_set(script: Any, call: Cal
     ("kind", "word"), [("lies", "sha256"), ("cuts", "fetched"), ("stalls", "timed out"), ("refuses", "404")]
 )
 def test_a_server_that_is_not_sound_is_refused_and_what_was_there_stays(
-    script: Any, call: Call, server: Any, kind: str, word: str
+    script: Any, call: Gradproj, server: Any, kind: str, word: str
 ) -> None:
     script.PLACE.write_text("before\n")
     base = server(kind)
     code, out, error = call("--base", base)
-    assert (code, out) == (2, "") and error.startswith("fetch_prompts: ") and f"{base}/color_val.txt" in error
+    assert (code, out) == (2, "") and error.startswith("gradproj prompts: ") and f"{base}/color_val.txt" in error
     assert word in error and len(error.splitlines()) == 1
     assert script.PLACE.read_text() == "before\n" and len(list(script.PLACE.parent.iterdir())) == 1
     if kind == "lies":
@@ -118,14 +104,14 @@ def test_a_server_that_is_not_sound_is_refused_and_what_was_there_stays(
         assert "--from FOLDER" in error
 
 
-def test_nobody_there_is_said(call: Call) -> None:
+def test_nobody_there_is_said(call: Gradproj) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         code, _, error = call("--base", f"http://127.0.0.1:{free.getsockname()[1]}")
     assert code == 2 and "cannot be fetched" in error and "--from FOLDER" in error
 
 
-def test_local_copies_do_without_a_network(script: Any, call: Call, tmp_path: Path) -> None:
+def test_local_copies_do_without_a_network(script: Any, call: Gradproj, tmp_path: Path) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
     for name, content in FILES.items():
@@ -139,5 +125,5 @@ def test_local_copies_do_without_a_network(script: Any, call: Call, tmp_path: Pa
 
 
 def test_without_the_file_one_is_told_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"prompts=t2i.*python scripts/fetch_prompts\.py"):
+    with pytest.raises(UserError, match=r"prompts=t2i.*gradproj prompts fetch"):
         inputs.read_prompts("t2i", tmp_path)

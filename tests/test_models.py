@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
@@ -14,11 +13,11 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from conftest import GRADPROJ, Gradproj
 from diffusers import AutoencoderKL, DiffusionPipeline, FluxPipeline, SanaSprintPipeline
 from hydra.errors import InstantiationException
 from torch import Tensor
 
-from gradproj.cli import run as edge
 from gradproj.errors import UserError
 
 LONG = "a red ring and a blue square " * 30  # beyond every text encoder's limit
@@ -366,7 +365,7 @@ def test_weights_follow_the_content_of_another_repos_vae_and_not_its_folder(tmp_
 # From the command line
 
 
-def test_runs_are_recorded_once_whatever_their_memory_policy_and_folder(tmp_path: Path, monkeypatch, capsys):
+def test_runs_are_recorded_once_whatever_their_memory_policy_and_folder(tmp_path: Path, gradproj: Gradproj):
     """All four models in one sweep; the same again; and again from a copy of the weights, saving memory."""
 
     def arguments(folder: Path, *more: str) -> list[str]:
@@ -374,13 +373,13 @@ def test_runs_are_recorded_once_whatever_their_memory_policy_and_folder(tmp_path
         told |= {"resolution": 32, "source.cache": tmp_path / "prompts"}
         settings = [f"++model.{key}={value}" for key, value in told.items()]
         run = ["reward=shapes_aesthetic", 'prompts=["a red ring"]', "steps=3", f"results={tmp_path}/results"]
-        return ["gradproj-run", "-m", f"model={','.join(tiny.BUILDERS)}", *settings, *run, *more]
+        return ["run", "-m", f"model={','.join(tiny.BUILDERS)}", *settings, *run, *more]
 
     here, moved = Path(tiny.home().name), tmp_path / "moved"
     for case in tiny.PLAIN:
         shutil.copytree(tiny.folder(case), moved / case)
     first = subprocess.run(
-        [Path(sys.executable).with_name("gradproj-run"), *arguments(here)[1:]],
+        [*GRADPROJ, *arguments(here)],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
@@ -394,13 +393,9 @@ def test_runs_are_recorded_once_whatever_their_memory_policy_and_folder(tmp_path
         table = [line for line in (run / "images" / "0000-0.csv").read_text().splitlines() if line[0] != "#"]
         assert len(table) == 1 + 4  # the columns' names and steps 0 to 3
         assert (run / "images" / "0000-0.png").stat().st_size > 0
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     saving = ["checkpointing=full", "decoder_checkpointing=blocks", "text_encoder_device=cpu"]
     for again in (arguments(here), arguments(moved, *(f"++model.memory.{one}" for one in saving))):
-        monkeypatch.setattr(sys, "argv", again)
-        with pytest.raises(SystemExit) as end:
-            edge.main()
-        said = capsys.readouterr()
-        assert end.value.code == 0, said.err
+        said = gradproj(*again)
+        assert said.code == 0, said.err
         for run in runs.values():
             assert f"{run}: 1 of 1 images recorded, 0 to do" in said.out

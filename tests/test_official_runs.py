@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 import tiny as tiny_models
 import tiny_rewards as tiny
 import torch
+from conftest import GRADPROJ
 from official import PAPER, build
 from PIL import Image as Pillow
 from torchvision import transforms
@@ -89,18 +89,9 @@ def test_the_formula_of_hpsv2s_architecture_is_part_of_its_weights(own):
 def test_a_flux_with_all_four_rewards_from_the_command_line(tmp_path: Path):
     """During the run and after it: the same numbers for the start and the kept picture, on tiny random weights."""
     stand_ins = [one for name in ("aesthetic", "pickscore", "hpsv2", "imagereward") for one in tiny.stand_in(name)]
-    command = [
-        str(Path(sys.executable).with_name("gradproj-run")),
-        "model=flux",
-        f"model.source.repo={tiny_models.folder('flux-plain')}",
-    ]
-    command += [
-        "model.resolution=32",
-        "model.dtype=float32",
-        f"model.source.cache={tmp_path}",
-        "steps=2",
-        "prompts=[cat,dog]",
-    ]
+    command = [*GRADPROJ, "run", "model=flux", f"model.source.repo={tiny_models.folder('flux-plain')}"]
+    command += ["model.resolution=32", "model.dtype=float32", f"model.source.cache={tmp_path}"]
+    command += ["steps=2", "prompts=[cat,dog]"]
     command += [one for one in stand_ins if not one.startswith("rewards=")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     for when in ("during", "after"):

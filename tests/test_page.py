@@ -170,7 +170,7 @@ def test_detail_shows_the_records_numbers(browser: Any, runs: tuple[Path, dict[s
     )
     colours = tab.locator("#detail .strip img").evaluate_all(f"images => images.map({pixel})")
     assert [tuple(c) for c in colours] == [colour(run.config["names"]["method"], 5, kind) for kind in ("start", "kept")]
-    assert tab.inner_text("#detail .command") == f"gradproj-replay '{run.folder.resolve()}' 0002-1 --gif"
+    assert tab.inner_text("#detail .command") == f"gradproj replay '{run.folder.resolve()}' 0002-1 --gif"
     assert tab.problems == []
     tab.context.close()
 
@@ -226,12 +226,12 @@ def test_without_pictures_there_are_curves(browser: Any, tmp_path: Path) -> None
     page.build(tmp_path)
     assert not list((tmp_path / "plots").glob("worst-*"))
     tab = opened(browser, tmp_path)
-    assert "gradproj-replay" in tab.inner_text("#missing")
-    assert "gradproj-run" in tab.inner_text("#missing")
+    assert "gradproj replay" in tab.inner_text("#missing")
+    assert "gradproj run" in tab.inner_text("#missing")
     assert "12 of 12 images" in tab.inner_text("#missing")
     tab.locator(".card").first.click()
     assert tab.locator("#detail .curves path").count() == 4
-    assert "gradproj-replay" in tab.inner_text("#detail .strip")
+    assert "gradproj replay" in tab.inner_text("#detail .strip")
     assert tab.problems == []
     tab.context.close()
 

@@ -7,12 +7,12 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import GRADPROJ
 from page_records import PROMPTS, SCORES, SEEDS, colour, ends, make, no_waiting, several
 from PIL import Image as Pillow
 
@@ -125,13 +125,13 @@ def test_a_cut_picture_is_named(tmp_path: Path) -> None:
     run = make(tmp_path, "ours", ("a ring",))
     path = run.images / "0000-1.png"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"0000-1\.png is no whole picture.*gradproj-replay"):
+    with pytest.raises(UserError, match=r"0000-1\.png is no whole picture.*gradproj replay"):
         page.build(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
 def test_the_script_says_where_the_page_is_or_what_is_missing(tmp_path: Path) -> None:
-    command = [sys.executable, str(Path(__file__).parents[1] / "scripts" / "report.py"), "--results", str(tmp_path)]
+    command = [*GRADPROJ, "report", "--results", str(tmp_path)]
     refused = subprocess.run(command, capture_output=True, text=True)
     assert (refused.returncode, "holds no runs" in refused.stderr) == (2, True)
     make(tmp_path / "mine", "ours", ("a ring",), steps=20)

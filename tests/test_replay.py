@@ -1,8 +1,7 @@
-"""``gradproj-replay`` on runs of the miniature, made as a user would: the same, edited, other weights, animations."""
+"""``gradproj replay`` on runs of the miniature, made as a user would: the same, edited, other weights, animations."""
 
 import hashlib
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import GRADPROJ
 from PIL import Image as Pillow
 
 from gradproj.execution.replay import TOLERANCE, deviations
 from gradproj.runs.records import Run, run_id
-
-PROGRAM = Path(sys.executable).with_name("gradproj-replay")
-RUN = Path(sys.executable).with_name("gradproj-run")
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +21,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("replay")
     settings = ["prompts=[a red ring,a blue square]", "steps=6", "score_every=4", "seeds=2", "batch=4", "keep=best"]
     settings += ["method.optimizer.lr=0.2"]  # far enough for rounding to show
-    subprocess.run([RUN, *settings], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*GRADPROJ, "run", *settings], cwd=folder, check=True, capture_output=True)
     (found,) = (folder / "results" / "runs").iterdir()
     return Run.open(found)
 
 
 def replay(run: Run, *arguments: str) -> Any:
-    return subprocess.run([PROGRAM, run.folder, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([*GRADPROJ, "replay", run.folder, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_an_image_made_beside_its_own_copies_is_the_one_of_the_batch(made: Run) -> None:
@@ -46,7 +43,7 @@ def test_an_image_made_beside_its_own_copies_is_the_one_of_the_batch(made: Run) 
 
 def test_a_long_way_needs_the_batch_of_then(tmp_path: Path) -> None:
     settings = ["prompts=[a red ring,a blue square]", "steps=120", "seeds=4", "batch=8", "method=reno"]
-    subprocess.run([RUN, *settings], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([*GRADPROJ, "run", *settings], cwd=tmp_path, check=True, capture_output=True)
     (run,) = (Run.open(path) for path in (tmp_path / "results" / "runs").iterdir())
     for image in ("0000-0", "0001-3"):
         done = replay(run, image)
@@ -89,7 +86,7 @@ def test_an_animation_and_a_strip_of_the_way(made: Run) -> None:
 def test_an_image_that_is_not_there(made: Run, image: str) -> None:
     done = replay(made, image)
     assert done.returncode == 2
-    assert done.stderr.startswith("gradproj-replay: ") and "0000-0" in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.startswith("gradproj replay: ") and "0000-0" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_other_weights_are_refused(made: Run, tmp_path: Path) -> None:

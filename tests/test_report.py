@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import GRADPROJ
 from made_up import PROMPTS, SCORES, SEEDS, STEPS, config, frame, make, trajectory
 from scipy import stats
 
@@ -250,7 +251,7 @@ def test_same_records_same_bytes_packed_or_loose(built: tuple[Path, dict[str, Ru
 def test_bytes_do_not_depend_on_the_process(built: tuple[Path, dict[str, Run]]) -> None:
     results, _ = built
     here = files(results)
-    command = [sys.executable, ROOT / "scripts" / "table.py", "--results", results]
+    command = [*GRADPROJ, "table", "--results", results]
     environment = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "5", "MPLBACKEND": "svg", "TZ": "Asia/Tokyo"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=results)
     assert {path.name: path.read_bytes() for path in sorted(results.glob("[tp]*/*"))} == dict(sorted(here.items()))
@@ -259,7 +260,7 @@ def test_bytes_do_not_depend_on_the_process(built: tuple[Path, dict[str, Run]]) 
 
 
 def test_script_refuses_without_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "scripts" / "table.py", "--results", tmp_path]
+    command = [*GRADPROJ, "table", "--results", tmp_path]
     done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "make run" in done.stderr

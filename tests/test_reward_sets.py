@@ -1,12 +1,10 @@
 """Which rewards are scored when only the target is named."""
 
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import CONFIGS
+from conftest import CONFIGS, Gradproj
 
-from gradproj.cli import run as edge
 from gradproj.execution import settings as inputs
 
 
@@ -80,13 +78,6 @@ def test_the_sets_of_this_project(target: str, found: str | None) -> None:
 
 
 @pytest.mark.parametrize("after", [["--cfg", "job"], ["-c", "job"], ["--cfg=job", "--resolve"]])
-def test_options_after_the_target_are_still_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], after: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr(sys, "argv", ["gradproj-run", "steps=3", "reward=hpsv2", *after])
-    with pytest.raises(SystemExit) as end:
-        edge.main()
-    assert end.value.code == 0
-    assert "pickscore:" in capsys.readouterr().out
+def test_options_after_the_target_are_still_understood(tmp_path: Path, gradproj: Gradproj, after: list[str]) -> None:
+    code, out, _ = gradproj("run", "steps=3", "reward=hpsv2", *after, folder=tmp_path)
+    assert code == 0 and "pickscore:" in out

@@ -123,8 +123,8 @@ def test_images_without_a_score_are_named_and_the_advice_works(tmp_path: Path, s
     write(tmp_path)
     message = refusal(build, tmp_path)
     assert "6 of 9 images have no score of shapes_aesthetic" in message
-    _, file, *arguments = shlex.split(message.split("finish it: ")[1])
-    assert file == "scripts/rescore.py"
+    command, verb, *arguments = shlex.split(message.split("finish it: ")[1])
+    assert (command, verb) == ("gradproj", "score")
     assert script(*arguments)[:2] == (0, f"{run.folder}: 6 images scored\n")
     assert build(tmp_path)
 

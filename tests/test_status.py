@@ -1,4 +1,4 @@
-"""``gradproj-status``: what is recorded, failed, missing and damaged, whatever lies in the folder."""
+"""``gradproj status``: what is recorded, failed, missing and damaged, whatever lies in the folder."""
 
 import random
 import time

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import scored
 import torch
+from conftest import GRADPROJ, Gradproj
 from PIL import Image as Pillow
-from scored import COMMAND, DOCS, EXAMPLE, launch, recorded
+from scored import DOCS, EXAMPLE, launch, recorded
 from test_contracts import directional, to_8_bit
 from test_contracts import pictures as contract_pictures
 from test_report import table
 
-from gradproj.cli import run as edge
 from gradproj.report import build
 from gradproj.runs import scores
 from gradproj.runs.records import Run
@@ -93,11 +93,15 @@ def test_the_pages_commands_work_in_another_folder_without_a_change_in_gradproj(
     assert shown[0] == ["export", "PYTHONPATH=example_reward"]
     climbed, _, _, held_out, again = shown[1:]
     small = ['prompts=["a red ring"]', "steps=3"]
-    environment = os.environ | {"PYTHONPATH": "example_reward", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {
+        "PYTHONPATH": f"example_reward:{DOCS.parent}",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
     def do(command: Sequence[str], results: str, *more: str) -> Run:
-        assert command[0] == "gradproj-run"
-        arguments = [str(COMMAND), *command[1:], *small, f"results={results}", *more]
+        assert command[:2] == ["gradproj", "run"]
+        arguments = [*GRADPROJ, *command[1:], *small, f"results={results}", *more]
         done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         (folder,) = (tmp_path / results / "runs").iterdir()
@@ -111,7 +115,7 @@ def test_the_pages_commands_work_in_another_folder_without_a_change_in_gradproj(
     assert given.values["0000-0"][0] == pytest.approx(start, rel=1e-5)
     old = launch(tmp_path / "old", *small, "reward=shapes_matcher", "rewards=[shapes_matcher]", "seeds=1")
     monkeypatch.chdir(tmp_path)
-    assert again[:2] == ["python", "scripts/rescore.py"] and again[-1] == "results/runs/*"
+    assert again[:2] == ["gradproj", "score"] and again[-1] == "results/runs/*"
     assert script(*again[2:-1], old.folder)[0] == 0
     assert scores.read(old)["named_colour"].checkpoint == given.checkpoint
     assert scores.read(old)["named_colour"].values["0000-0"][0] == pytest.approx(start, rel=1e-5)
@@ -121,15 +125,12 @@ def test_the_pages_commands_work_in_another_folder_without_a_change_in_gradproj(
 
 @pytest.mark.parametrize("place", [2, 3])
 def test_the_pages_other_commands_compose(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gradproj: Gradproj, place: int
 ) -> None:
     """A setting of its own, and a mix."""
     shutil.copytree(EXAMPLE, tmp_path / "example_reward")
     command = [shlex.split(line) for line in "".join(blocks("sh")).splitlines() if line and line[0] != "#"][place]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [*command, "--cfg", "job"])
-    with pytest.raises(SystemExit) as end:
-        edge.main()
-    assert end.value.code == 0
+    code, out, _ = gradproj(*command[1:], "--cfg", "job", folder=tmp_path)
+    assert code == 0
     expected = "width: 0.3" if place == 2 else "named_colour: 0.2"
-    assert expected in capsys.readouterr().out
+    assert expected in out

@@ -1,16 +1,13 @@
-"""``gradproj-replay RUN IMAGE``: one image of a run made again, from config.yaml and seed; are the numbers the same?
+"""One image of a run made again, from config.yaml and seed; are the numbers the same?
 
 Same means: in every column of the record but the seconds, no step is further off than TOLERANCE of that column's range
 over the steps. The image is made beside copies of itself, in batches as large as the run's were: the same machine,
 versions and batch give the same bits; others round otherwise, and the steps carry it on, which is then told as not the
-same. Start and kept picture are put where they are missing (a packed run that came without them). Exit code 0: the
-same; 1: not; 2: a message says what is wrong.
+same. Start and kept picture are put where they are missing (a packed run that came without them).
 """
 
-import argparse
 import io
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,27 +21,6 @@ from gradproj.runs.records import Run
 
 TOLERANCE = 1e-3  # of a column's range over the steps
 FRAMES, SIDE, PAUSE = 60, 256, 80  # of an animation: at most so many pictures, pixels, milliseconds each
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="gradproj-replay", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's folder: results/runs/<run id>")
-    parser.add_argument("image", help="<prompt id>-<seed>, as its record is called: 0003-1")
-    parser.add_argument(
-        "settings", nargs="*", help="where weights are today, as for gradproj-run: model.source.repo=/folder"
-    )
-    parser.add_argument(
-        "--batch", type=int, help="images side by side (default: as typed when the run was made, or 16)"
-    )
-    parser.add_argument("--gif", action="store_true", help="write images/<image>.gif and a strip of the scored steps")
-    given = parser.parse_args()
-    try:
-        sys.exit(0 if replay(given.run, given.image, given.settings, given.batch, given.gif) else 1)
-    except UserError as error:
-        print(f"gradproj-replay: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("\ngradproj-replay: stopped; nothing was changed")
 
 
 def replay(folder: Path, image: str, settings: list[str], batch: int | None = None, gif: bool = False) -> bool:
@@ -131,7 +107,7 @@ def _refuse_other_weights(run: Run, made: Mapping[str, Any]) -> None:
         if dict(part.weights) != recorded:
             raise UserError(
                 f"{name} has other weights than the run had: {recorded} then, {dict(part.weights)} today; "
-                "say where those of then are: gradproj-replay RUN IMAGE model.source.repo=/folder "
+                "say where those of then are: gradproj replay RUN IMAGE model.source.repo=/folder "
                 "(or model.source.revision=...)"
             )
 
@@ -180,7 +156,3 @@ def _bytes(picture: Any, form: str, **settings: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format=form, **settings)
     return buffer.getvalue()
-
-
-if __name__ == "__main__":
-    main()

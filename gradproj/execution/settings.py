@@ -45,7 +45,7 @@ def check(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"unknown key {', '.join(sorted(unknown))}: expected {', '.join(sorted(KEYS))}")
     for key in (*AT_LEAST, "keep", "held_out", "reward", "rewards", "prompts", "results"):
         if key not in plain:
-            raise UserError(f"{key} is missing: leave it at its default or give it a value (gradproj-run --help)")
+            raise UserError(f"{key} is missing: leave it at its default or give it a value (gradproj run --help)")
     for key, least in AT_LEAST.items():
         value = plain[key]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -116,7 +116,7 @@ def read_prompts(prompts: Any, folder: Path) -> list[str]:
             ) from error
         except OSError as error:
             sets = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
-            fetch = "; type: python scripts/fetch_prompts.py" if prompts == "t2i" else ""
+            fetch = "; type: gradproj prompts fetch" if prompts == "t2i" else ""
             raise UserError(
                 f"prompts={prompts}: no such set or readable file ({error.strerror}); the sets are {sets}{fetch}"
             ) from error

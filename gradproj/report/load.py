@@ -122,7 +122,7 @@ def _given_later(run: Run, names: list[str], steps: int, whole: bool) -> dict[st
     for reward, count in sorted(lacking.items()) if whole else ():
         raise UserError(
             f"{run.folder}: {count} of {len(names)} images have no score of {reward} as yet; "
-            f"finish it: python scripts/rescore.py {reward} {run.folder}"
+            f"finish it: gradproj score {reward} {run.folder}"
         )
     found: dict[str, tuple[Any, Array]] = {}
     for reward in sorted(there.keys() - lacking.keys()):

@@ -92,7 +92,7 @@ def write(run: Run, diversity: Diversity) -> Path:
 
 def again(run: Run) -> str:
     """What to type for a file that is right; what was there stays beside it."""
-    return f"make it anew: python scripts/diversity.py {run.folder}"
+    return f"make it anew: gradproj diversity {run.folder}"
 
 
 def _cells(measures: Measures) -> list[str]:

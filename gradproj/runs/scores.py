@@ -120,7 +120,7 @@ def _as_read(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 def _parse(run: Run, path: Path) -> Scores:
     text = unsealed(path.read_bytes())
     if text is None:
-        raise UserError(f"{path} is cut or edited: remove it, then score again (scripts/rescore.py)")
+        raise UserError(f"{path} is cut or edited: remove it, then score again (gradproj score)")
     try:
         first, header, *rows = text.decode().splitlines()
         about = json.loads(first.removeprefix("# "))
@@ -132,6 +132,6 @@ def _parse(run: Run, path: Path) -> Scores:
     if not own:
         raise UserError(
             f"{path} is foreign: it does not hold {path.stem} of {run.folder.name}; "
-            "move it away, then score again (scripts/rescore.py)"
+            "move it away, then score again (gradproj score)"
         )
     return Scores(about, values)

@@ -5,9 +5,6 @@ two that a worker has under way, by its signs of life. A damaged record does not
 code 0: all that was wanted is recorded and scored; 1: something is not; 2: a message says what is wrong.
 """
 
-import argparse
-import sys
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,40 +76,8 @@ def look(results: Path) -> tuple[str, bool]:
     runs, strays = find(results)
     if not any((results / "runs").glob("[!.]*")):
         raise UserError(
-            f"{results / 'runs'} holds no runs: give the folder that holds runs/, or type gradproj-run first"
+            f"{results / 'runs'} holds no runs: give the folder that holds runs/, or type gradproj run first"
         )
     every = [status(run) for run in runs]
     whole = bool(every) and not strays and all(one.whole for one in every)
     return page(every, strays, results), whole
-
-
-def seconds(text: str) -> float:
-    """What --watch takes."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="gradproj-status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help="the folder that holds runs/")
-    parser.add_argument(
-        "--watch", type=seconds, metavar="SECONDS", help="draw it again every so often (above 0), until all is done"
-    )
-    arguments = parser.parse_args()
-    try:
-        while True:
-            said, whole = look(arguments.results)
-            clear = "\033[2J\033[H" if arguments.watch and sys.stdout.isatty() else ""
-            print(clear + said, flush=True)
-            if whole or not arguments.watch:
-                sys.exit(0 if whole else 1)
-            time.sleep(arguments.watch)
-    except UserError as error:
-        print(f"gradproj-status: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(1)

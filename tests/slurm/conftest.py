@@ -13,7 +13,7 @@ from packages import CannotStart
 
 from gradproj.runs.records import Run
 
-COMMAND = Path(sys.executable).with_name("gradproj-run")
+COMMAND = (sys.executable, "-m", "gradproj", "run")
 PROMPTS = ["a red ring", "a blue square", "an orange cross", "a green circle", "a white triangle", "a purple ring"]
 STEPS = 2
 SWEEP = (
@@ -69,7 +69,7 @@ class Work:
         more = SLURM if self.cluster else ()
         with (self.folder / "said.txt").open("a") as said:
             process = subprocess.Popen(
-                [COMMAND, *SWEEP, *more, *overrides],
+                [*COMMAND, *SWEEP, *more, *overrides],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=said,

@@ -27,7 +27,7 @@ function strip(item) {
   const kinds = ["start", ...Object.keys(item.run.pictures).filter((kind) => !["start", "kept"].includes(kind)), "kept"];
   const figures = kinds.filter((kind) => pictureOf(item, kind) >= 0).map((kind) =>
     make("figure", { className: kind === "steps" ? "wide" : "" }, picture(item, kind), make("figcaption", {}, kind)));
-  const none = "No picture of this image is on this disk: gradproj-replay makes it again from its record (below).";
+  const none = "No picture of this image is on this disk: gradproj replay makes it again from its record (below).";
   return make("div", { className: "strip" }, ...(figures.length ? figures : [make("p", { className: "note" }, none)]));
 }
 
@@ -95,7 +95,7 @@ function fill(item) {
     make("div", { className: "curves" }, ...charts),
     allNumbers(series),
     make("h3", {}, "Again, as an animation"),
-    make("code", { className: "command", tabIndex: 0 }, `gradproj-replay ${folderOf(item)} ${name} --gif`));
+    make("code", { className: "command", tabIndex: 0 }, `gradproj replay ${folderOf(item)} ${name} --gif`));
   byId("detail-body").querySelectorAll("img").forEach(load);
 }
 

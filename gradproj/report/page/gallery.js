@@ -93,7 +93,7 @@ function showMissing() {
   const missing = items.filter((item) => pictureOf(item, "kept") < 0).length;
   byId("missing").hidden = missing === 0;
   byId("missing").textContent = `The pictures of ${missing.toLocaleString("en")} of ${items.length.toLocaleString("en")}`
-    + " images are not on this disk, only their numbers. gradproj-replay makes one again from its record, gradproj-run"
+    + " images are not on this disk, only their numbers. gradproj replay makes one again from its record, gradproj run"
     + " (the run's own command, in its env.json, with another results folder) all of them.";
 }
 

@@ -36,7 +36,7 @@ class Thumbnails:
             except (OSError, SyntaxError) as error:  # Pillow's words for a cut or foreign file
                 raise UserError(
                     f"{path} is no whole picture ({error}); delete it, then make it again: "
-                    f"gradproj-replay {path.parents[1]} {path.stem.removesuffix('-start')}"
+                    f"gradproj replay {path.parents[1]} {path.stem.removesuffix('-start')}"
                 ) from error
             self._place[key] = len(self._pictures)
             self._pictures.append(uri)

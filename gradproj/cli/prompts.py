@@ -1,19 +1,19 @@
-"""Fetch the paper's 60 T2I-CompBench++ prompts into prompts/t2i.txt, for ``gradproj-run prompts=t2i``.
+"""``gradproj prompts``: the named prompt sets. ``gradproj prompts fetch``: the paper's 60 prompts, for ``prompts=t2i``.
 
-The first ten lines of six files of Karine-Huang/T2I-CompBench (MIT licence), at one commit and checked by sha256: the
-paper's set is ten of each of these categories, which ten is not published. On a machine without internet:
-``python scripts/fetch_prompts.py --from FOLDER``, where FOLDER has the same files (``color_val.txt`` ...).
+They are the first ten lines of six files of Karine-Huang/T2I-CompBench (MIT licence), at one commit and checked by
+sha256: the paper's set is ten of each of these categories, which ten is not published. On a machine without internet:
+``gradproj prompts fetch --from FOLDER``, where FOLDER has the same files (``color_val.txt`` ...).
 """
 
 import argparse
 import hashlib
 import http.client
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from gradproj.errors import UserError
+from gradproj.execution.compose import data_folder
 from gradproj.files import place
 
 COMMIT = "1b7094991a57f3c22abdd4f6e8ba6c1a15517073"
@@ -27,7 +27,7 @@ SHA256 = {
     "complex": "1b808018b8d9916db3d47d5aa2ef18377a3549a56901a474156f799824cdf3b4",
 }
 EACH = 10  # lines of each file
-PLACE = Path(__file__).parents[1] / "prompts" / "t2i.txt"
+PLACE = data_folder("prompts") / "t2i.txt"
 SECONDS = 30.0  # without a byte
 
 
@@ -46,7 +46,7 @@ def download(base: str, name: str) -> bytes:
     except (OSError, ValueError, http.client.HTTPException) as error:  # no network, refused, stalled, cut short
         raise UserError(
             f"{url} cannot be fetched ({error}): try again, or fetch the six files elsewhere and type "
-            "python scripts/fetch_prompts.py --from FOLDER"
+            "gradproj prompts fetch --from FOLDER"
         ) from error
 
 
@@ -64,23 +64,19 @@ def prompts(folder: Path | None, base: str) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="gradproj prompts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", nargs="?", choices=["fetch"], help="left out: list the sets")
     parser.add_argument("--from", dest="folder", type=Path, help="a folder that has the six files already")
     parser.add_argument("--base", default=BASE, help="another address of the six files; default: GitHub, that commit")
-    arguments = parser.parse_args()
-    try:
-        lines = prompts(arguments.folder, arguments.base.rstrip("/"))
-        place(PLACE, ("\n".join(lines) + "\n").encode())
-    except UserError as error:
-        print(f"fetch_prompts: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"fetch_prompts: {error.strerror}: {error.filename}", file=sys.stderr)
-        return 2
-    print(f"{PLACE}: {len(lines)} prompts; gradproj-run prompts=t2i")
+    given = parser.parse_args(arguments)
+    if not given.action:
+        for path in sorted(data_folder("prompts").glob("*.txt")):
+            print(f"{path.stem:<16} {len(path.read_text(encoding='utf-8').splitlines())} prompts")
+        return 0
+    lines = prompts(given.folder, given.base.rstrip("/"))
+    place(PLACE, ("\n".join(lines) + "\n").encode())
+    print(f"{PLACE}: {len(lines)} prompts; gradproj run prompts=t2i")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Hydra at the edge: every configuration that a command line composes is handed to one function.
+
+``gradproj run`` and ``gradproj plan`` take the same arguments and share this. Hydra's own exceptions and the cluster's
+become ``UserError`` and ``Incomplete``, by type.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from gradproj.errors import Incomplete, UserError
+from gradproj.execution import settings as inputs
+from gradproj.execution.compose import data_folder, in_short
+
+Task = Callable[[DictConfig], None]
+
+
+def each(arguments: list[str], task: Task, program: str) -> None:
+    """Call ``task`` with the configuration of every run that ``arguments`` describe, here or on a cluster.
+
+    A run that fails does not stop the others of a sweep: what they raised is raised at the end, as one.
+    """
+    failures: list[UserError | Incomplete] = []
+    own = os.getpid()
+
+    def guarded(config: DictConfig) -> None:
+        try:
+            task(config)
+        except (UserError, Incomplete) as error:
+            if os.getpid() != own:  # on a cluster's node Hydra brings the exception back
+                raise
+            failures.append(error)  # here Hydra would print the arguments above our message
+
+    _compose(arguments, guarded, program)
+    if failures:
+        kind = Incomplete if all(isinstance(error, Incomplete) for error in failures) else UserError
+        raise kind("\n".join(dict.fromkeys(map(str, failures))))
+
+
+def _compose(arguments: list[str], task: Task, program: str) -> None:
+    """Hydra's main on ``task``."""
+    configs = data_folder("configs")
+    sys.argv = [program, *inputs.choose_rewards(arguments, configs / "rewards")]  # the only place Hydra reads from
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print over many lines, and leaves it to us
+    try:
+        hydra.main(version_base="1.3", config_path=str(configs), config_name="config")(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_advice(in_short(error), program)) from error
+    except _lost_tasks() as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise Incomplete(
+            f"a task of the cluster was lost or refused ({reason}); its logs are in results/logs; give the same command"
+        ) from error
+
+
+def _advice(message: str, program: str) -> str:
+    missing = "submitit_slurm" in message
+    return f"{message} ({'pip install gradproj[slurm]' if missing else f'{program} --help lists the choices'})"
+
+
+def _lost_tasks() -> tuple[type[Exception], ...]:
+    """What submitit raises for a task that did not come back; nothing where submitit is not installed."""
+    try:
+        from submitit.core.utils import UncompletedJobError
+    except ImportError:
+        return ()
+    return (UncompletedJobError,)
+
+
+def choice(group: str) -> str:
+    """The name of the YAML file that was chosen for ``group``, in the run under way."""
+    return HydraConfig.get().runtime.choices[group]

@@ -1,0 +1,35 @@
+"""Pack the records of a finished run into one file, or of every run of a results folder; --unpack is the reverse.
+
+A record is packed once it is whole, and comes back byte for byte. What was packed can be tabulated, replayed and gone
+on with like what was not.
+"""
+
+import argparse
+from pathlib import Path
+
+from gradproj.errors import UserError
+from gradproj.runs.packing import pack, unpack
+from gradproj.runs.records import Run
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="gradproj pack", description=__doc__)
+    parser.add_argument("folder", type=Path, help="one run, results/runs/<run id>, or a folder that holds runs/")
+    parser.add_argument("--unpack", action="store_true", help="from the one file back to a file an image")
+    given = parser.parse_args(arguments)
+    for folder in _runs(given.folder):
+        run = Run.open(folder)
+        print(f"{run.folder}: {unpack(run) if given.unpack else pack(run)} records")
+    return 0
+
+
+def _runs(folder: Path) -> list[Path]:
+    """The folders of the runs that were named: ``folder`` itself, or those of its runs/."""
+    if (folder / "config.yaml").is_file():
+        return [folder]
+    found = [config.parent for config in sorted((folder / "runs").glob("*/config.yaml"))]
+    if not found:
+        raise UserError(
+            f"{folder} is no run and holds none: give results/runs/<run id>, or the folder that holds runs/"
+        )
+    return found

@@ -1,0 +1,27 @@
+"""``gradproj replay RUN IMAGE``: one image of a run made again, from config.yaml and seed; are the numbers the same?
+
+Same means: in every column of the record but the seconds, no step is further off than a thousandth of that column's
+range over the steps. Exit code 0: the same; 1: not; 2: a message says what is wrong.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="gradproj replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="a run's folder: results/runs/<run id>")
+    parser.add_argument("image", help="<prompt id>-<seed>, as its record is called: 0003-1")
+    parser.add_argument(
+        "settings", nargs="*", help="where weights are today, as for gradproj run: model.source.repo=/folder"
+    )
+    parser.add_argument(
+        "--batch", type=int, help="images side by side (default: as typed when the run was made, or 16)"
+    )
+    parser.add_argument("--gif", action="store_true", help="write images/<image>.gif and a strip of the scored steps")
+    given = parser.parse_args(arguments)
+    from gradproj.execution.replay import replay
+
+    return 0 if replay(given.run, given.image, given.settings, given.batch, given.gif) else 1
