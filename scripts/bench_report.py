@@ -14,7 +14,8 @@ import numpy as np
 from gradproj.files import sealed, unsealed
 from gradproj.report import build
 from gradproj.report.load import load
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 METHODS = ("ours", "mpgr", "prno", "reno")
 SCORES = ("aesthetic", "pickscore", "hps", "image_reward", "clip")
@@ -50,11 +51,11 @@ def make(results: Path, method: str, target: str) -> None:
             rows.append(
                 {"step": step, "seconds": 1.16 * step, "reward": values[step, 0], "skipped": 0} | numbers | scores
             )
-        run.write(prompt, seed, rows, {})
+        run.write(ImageId(prompt, seed), rows, {})
     for index, (prompt, seed) in enumerate(names[WRITTEN:]):
-        source = run.images / f"{run.name(*names[index % WRITTEN])}.csv"
+        source = run.record(ImageId(*names[index % WRITTEN]))
         text = (unsealed(source.read_bytes()) or b"").replace(b"\n0,0,", f"\n0,{index}e-9,".encode(), 1)  # no two alike
-        (run.images / f"{run.name(prompt, seed)}.csv").write_bytes(sealed(text))
+        run.record(ImageId(prompt, seed)).write_bytes(sealed(text))
 
 
 def main() -> None:
@@ -69,7 +70,7 @@ def main() -> None:
         begin = time.perf_counter()
         build(results)
         total = time.perf_counter() - begin
-        images = sum(len(run.names) for run in runs)
+        images = sum(len(run.images) for run in runs)
     print(
         f"{images} records of {STEPS} steps in {len(runs)} runs: build {total:.2f} s, of which loading {loaded:.2f} s"
     )

@@ -66,7 +66,7 @@ def _row(run: Curves) -> dict[str, Any]:
         "method": config["names"]["method"],
         "lr": float(config["method"]["optimizer"]["lr"]),
         "weight": float(config["method"].get("weight", np.nan)),
-        "n": len(run.names),
+        "n": len(run.images),
         "start": curve[0],
         "highest": curve.max(),
     }

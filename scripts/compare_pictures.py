@@ -7,22 +7,23 @@ import sys
 from pathlib import Path
 
 from gradproj.files import place
+from gradproj.runs.folder import Run
 from gradproj.runs.pictures import sheet
 
 
 def main() -> None:
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    out, *runs = map(Path, sys.argv[1:])
-    names = [path.name for path in sorted((runs[0] / "images").glob("*-start.png"))]
+    out, *folders = map(Path, sys.argv[1:])
+    runs = [Run.open(folder) for folder in folders]
     columns = [
-        [runs[0] / "images" / name, *(run / "images" / name.replace("-start", "") for run in runs)] for name in names
+        [runs[0].start(image), *(run.kept(image) for run in runs)] for image in sorted(runs[0].recorded(), key=str)
     ]
     whole = [column for column in columns if all(path.exists() for path in column)][:12]
     if not whole:
-        sys.exit(f"{', '.join(map(str, runs))} share no pictures: expected images/*.png in each")
+        sys.exit(f"{', '.join(map(str, folders))} share no pictures: expected images/*.png in each")
     place(out, sheet(whole, side=64, across=12))
-    print(f"{out}: rows start, {', '.join(run.name for run in runs)}")
+    print(f"{out}: rows start, {', '.join(run.folder.name for run in runs)}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from gradproj import cli
 from gradproj.runs.environment import COMMAND
+from gradproj.runs.folder import Run
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 Compose = Callable[..., DictConfig]
@@ -58,6 +59,11 @@ def gradproj(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 torch.set_num_threads(1)
+
+
+def names_of(run: Run) -> set[str]:
+    """The images that a run has recorded, as their files are called."""
+    return {str(image) for image in run.recorded()}
 
 
 @pytest.fixture

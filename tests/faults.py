@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import test_command_line as line
-from conftest import Gradproj
+from conftest import Gradproj, names_of
 
 from gradproj.runs import progress
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 inside, small_disk = line.inside, line.small_disk
 Inside = line.Inside
@@ -19,7 +20,7 @@ BASE = (*line.SETTINGS, "seeds=2", "batch=1")
 
 def without_seconds(run: Run) -> dict[str, Any]:
     """Every record's rows apart from the seconds, as text, and every picture's bytes."""
-    rows = {name: pd.read_csv(run.images / f"{name}.csv", comment="#", dtype=str) for name in run.done()}
+    rows = {name: pd.read_csv(run.images / f"{name}.csv", comment="#", dtype=str) for name in names_of(run)}
     pictures = {path.name: path.read_bytes() for path in run.images.glob("*.png")}
     return {name: one.drop(columns="seconds").to_csv() for name, one in rows.items()} | pictures
 
@@ -59,9 +60,9 @@ def recorded(results: Path, prompts: int = 4, seeds: int = 1) -> Run:
         results, config | {"model": {}, "prompts": [f"p{number}" for number in range(prompts)]}, {"device": "a device"}
     )
     progress.ask(run, seeds)
-    run.write(0, 0, [{"step": 0.0, "seconds": 0.0}, {"step": 1.0, "seconds": 0.5}], {})
+    run.write(ImageId(0, 0), [{"step": 0.0, "seconds": 0.0}, {"step": 1.0, "seconds": 0.5}], {})
     content = (run.images / "0000-0.csv").read_bytes()
     for prompt in range(prompts):
         for seed in range(seeds):
-            (run.images / f"{run.name(prompt, seed)}.csv").write_bytes(content)
+            (run.record(ImageId(prompt, seed))).write_bytes(content)
     return run

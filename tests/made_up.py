@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 SCORES = ("aesthetic", "matcher", "dual")
 PROMPTS, SEEDS, STEPS = 9, 3, 80
@@ -56,7 +57,7 @@ def make(results: Path, method: str = "ours", gain: float = 2.0, start: float = 
         for row in rows:
             if int(row["step"] or 0) not in {*range(0, last + 1, run.config["score_every"]), last, best}:
                 row |= dict.fromkeys(SCORES)
-        run.write(image // SEEDS, image % SEEDS, rows, {})
+        run.write(ImageId(image // SEEDS, image % SEEDS), rows, {})
     return run
 
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image as Pillow
 
 from gradproj.report import page
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 SCORES = ("aesthetic", "matcher", "dual")
 SEEDS, STEPS = 2, 80
@@ -68,7 +69,7 @@ def make(results: Path, method: str, prompts: tuple[str, ...] = PROMPTS, /, side
             for suffix, kind in (("-start", "start"), ("", "kept"))
             if side
         }
-        run.write(image // SEEDS, image % SEEDS, rows, pictures)
+        run.write(ImageId(image // SEEDS, image % SEEDS), rows, pictures)
     return run
 
 

@@ -16,7 +16,8 @@ from PIL.Image import Image as Picture
 
 from gradproj.cli import run
 from gradproj.errors import UserError
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -35,23 +36,23 @@ def launch(results: Path, *overrides: str) -> Run:
     return run.run_once(composed, "shapes", "ours").run
 
 
-def rows(run: Run, image: str) -> list[dict[str, str]]:
+def rows(run: Run, image: ImageId) -> list[dict[str, str]]:
     """A record, read without the library."""
     lines = (run.images / f"{image}.csv").read_text().splitlines()
     return list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 
-def recorded(run: Run, reward: str) -> dict[str, tuple[float, float]]:
+def recorded(run: Run, reward: str) -> dict[ImageId, tuple[float, float]]:
     """Image -> the official score of its first and its kept picture, as the records have them."""
     found = {}
-    for image in run.done():
+    for image in run.recorded():
         steps = rows(run, image)
         last = max(steps, key=lambda step: float(step["reward"])) if run.config["keep"] == "best" else steps[-1]
         found[image] = float(steps[0][reward]), float(last[reward])
     return found
 
 
-Pairs = Mapping[str, tuple[float, float]]
+Pairs = Mapping[ImageId, tuple[float, float]]
 
 
 def same(one: Pairs, other: Pairs, tolerance: float = 1e-5) -> None:
@@ -106,15 +107,15 @@ def write(results: Path, method: str = "ours", seeds: int = SEEDS, /, **changes:
             for line in lines:
                 if int(line["step"] or 0) % 10:
                     line |= dict.fromkeys(SCORES)
-            run.write(image // SEEDS, image % SEEDS, lines, {"-start": grey[0], "": grey[1]})
+            run.write(ImageId(image // SEEDS, image % SEEDS), lines, {"start": grey[0], "kept": grey[1]})
     return run
 
 
-def expected(seeds: int = SEEDS) -> dict[str, tuple[float, float]]:
+def expected(seeds: int = SEEDS) -> dict[ImageId, tuple[float, float]]:
     """What ``Brightness`` gives the pictures of ``write``."""
     images = [image for image in range(PROMPTS * SEEDS) if image % SEEDS < seeds]
     return {
-        f"{image // SEEDS:04d}-{image % SEEDS}": (
+        ImageId(image // SEEDS, image % SEEDS): (
             1000.0 * (image // SEEDS) + level(image, False),
             1000.0 * (image // SEEDS) + level(image, True),
         )

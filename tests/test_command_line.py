@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import GRADPROJ, Gradproj
+from conftest import GRADPROJ, Gradproj, names_of
 from PIL import Image as Pillow
 
 from gradproj.execution.experiment import Experiment
+from gradproj.runs.folder import COLUMNS, Run
 from gradproj.runs.pictures import before_after
-from gradproj.runs.records import COLUMNS, Run
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (*GRADPROJ, "run")
@@ -85,7 +85,7 @@ def table(run: Run, name: str) -> Any:
 def same_records(run: Run, expected: Run, names: set[str] = ALL) -> None:
     """Equal numbers (apart from seconds) and pictures, up to what another batch does to the last bits."""
     assert run.folder.name == expected.folder.name
-    assert names <= run.done() and names <= expected.done()
+    assert names <= names_of(run) and names <= names_of(expected)
     for name in names:
         mine, other = (table(one, name).drop(columns="seconds") for one in (run, expected))
         assert list(mine.columns) == list(other.columns)
@@ -132,7 +132,7 @@ def test_a_run_leaves_its_settings_records_and_pictures_and_says_where(whole: tu
     folder, done = whole
     assert done.returncode == 0, done.stderr
     run = only_run(folder)
-    assert run.done() == ALL
+    assert names_of(run) == ALL
     assert {path.name for path in folder.iterdir()} == {"results"}
     expected = {f"images/{name}{end}" for name in ALL for end in (".csv", ".png", "-start.png")}
     assert set(state(run.folder)) == expected | {"config.yaml", "env.json", "seeds", "before_after.png"}
@@ -164,9 +164,9 @@ def test_the_sheet_shows_start_above_kept_for_every_image(whole: tuple[Path, Any
 
 def test_a_start_without_its_kept_picture_does_not_stop_the_sheet(copy: Path) -> None:
     """As another shard, or a kill, leaves it between two files."""
-    images = only_run(copy).images
-    shutil.copy(images / "0000-0-start.png", images / "0009-0-start.png")
-    sheet = before_after(images)
+    run = only_run(copy)
+    shutil.copy(run.images / "0000-0-start.png", run.images / "0009-0-start.png")
+    sheet = before_after(run)
     assert sheet is not None
     assert pixels(sheet).shape[1] == len(ALL) * 96
 
@@ -234,7 +234,7 @@ def test_a_killed_run_leaves_whole_records_and_the_same_command_finishes_it(
         process.wait()
     assert found and process.returncode == -signal.SIGKILL
     run = only_run(tmp_path)
-    early = run.done()
+    early = names_of(run)
     assert early and early < ALL
     same_records(run, only_run(whole[0]), early)
     before = state(run.images)
@@ -478,7 +478,7 @@ def test_a_full_disk_stops_with_a_word_and_with_room_the_same_command_finishes(
     done = command(small_disk, *SETTINGS, "seeds=2", "batch=1")
     refused(done, "no space left", "same command")
     run = only_run(small_disk)
-    early = run.done()
+    early = names_of(run)
     assert early and early < ALL
     assert not list(small_disk.rglob("*.part"))
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)

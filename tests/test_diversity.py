@@ -36,7 +36,8 @@ from gradproj.report.compare import compare
 from gradproj.report.load import load
 from gradproj.report.tables import diversity as table
 from gradproj.runs import diversity as file
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:Please import `csr_matrix`:DeprecationWarning")
@@ -328,7 +329,7 @@ def add(run: Run, prompt: int, seed: int) -> None:
     row["gradient_norm"] += 100 * prompt + seed  # no two records are alike
     start, kept = scenes(2, seed=100 * prompt + seed)
     rows = [row | {"step": float(step), "aesthetic": 5.0 + step} for step in (0, 1)]
-    run.write(prompt, seed, rows, {"-start": start, "": kept})
+    run.write(ImageId(prompt, seed), rows, {"start": start, "kept": kept})
 
 
 def script(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import names_of
 from PIL import Image as Pillow
 from torch import Tensor
 
@@ -19,7 +20,8 @@ from gradproj.execution.experiment import Experiment, to_pictures, weighted
 from gradproj.methods import ours
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
-from gradproj.runs.records import COLUMNS, Run
+from gradproj.runs.folder import COLUMNS, Run
+from gradproj.runs.naming import ImageId, Share
 from gradproj.types import Method
 
 PROMPTS = ["one", "two", "bad", "four"]
@@ -124,16 +126,16 @@ def new_run(folder: Path, one: Experiment) -> Run:
 def complete(folder: Path, batch: int = 4, seeds: int = 1, **changes: Any) -> tuple[Run, int]:
     one = experiment(**changes)
     run = new_run(folder, one)
-    images = [(prompt, seed) for prompt in range(len(one.prompts)) for seed in range(seeds)]
+    images = list(Share(len(one.prompts), seeds))
     return run, one.complete(run, images, batch)
 
 
 def frame(run: Run, prompt: int, seed: int = 0) -> Any:
-    return pd.read_csv(run.images / f"{run.name(prompt, seed)}.csv", comment="#")
+    return pd.read_csv(run.record(ImageId(prompt, seed)), comment="#")
 
 
 def picture(run: Run, prompt: int, suffix: str = "", seed: int = 0) -> Any:
-    with Pillow.open(run.images / f"{run.name(prompt, seed)}{suffix}.png") as file:
+    with Pillow.open(run.images / f"{ImageId(prompt, seed)}{suffix}.png") as file:
         return file.convert("RGB").copy()
 
 
@@ -155,7 +157,7 @@ def test_an_image_without_usable_gradient_fails_alone_and_says_why(tmp_path: Pat
     run, failed = complete(tmp_path / "bad", batch=batch, model=Model("gradient", start))
     sound, none_failed = complete(tmp_path / "sound", batch=batch)
     assert (failed, none_failed) == (1, 0)
-    assert run.done() == {"0000-0", "0001-0", "0003-0"}
+    assert names_of(run) == {"0000-0", "0001-0", "0003-0"}
     reasons = list(run.images.glob("*.failed"))
     assert [path.name for path in reasons] == ["0002-0.failed"]
     assert "gradient" in reasons[0].read_text()
@@ -179,20 +181,20 @@ def test_skips_in_fewer_steps_in_a_row_than_allowed_are_recorded_as_such(tmp_pat
 def test_an_image_stuck_to_its_last_step_is_not_recorded_as_done(tmp_path: Path, trouble: str) -> None:
     run, failed = complete(tmp_path, model=Model(trouble), max_skips=10)  # more than there are steps
     assert failed == 1
-    assert "0002-0" not in run.done()
+    assert "0002-0" not in names_of(run)
 
 
 def test_an_image_whose_last_picture_is_not_a_number_is_not_recorded_as_done(tmp_path: Path) -> None:
     run, failed = complete(tmp_path, model=Model("picture", 7), max_skips=2)
     assert failed == 1
-    assert "0002-0" not in run.done()
+    assert "0002-0" not in names_of(run)
 
 
 @pytest.mark.parametrize(("batch", "lost"), [(1, {2}), (2, {2, 3}), (3, {0, 1, 2}), (4, {0, 1, 2, 3})])
 def test_an_error_of_the_device_fails_its_batch_alone(tmp_path: Path, batch: int, lost: set[int]) -> None:
     run, failed = complete(tmp_path, batch=batch, model=Model("memory", 2))
     assert failed == len(lost)
-    assert run.done() == {f"{prompt:04d}-0" for prompt in set(range(4)) - lost}
+    assert names_of(run) == {f"{prompt:04d}-0" for prompt in set(range(4)) - lost}
     reasons = {path.stem: path.read_text() for path in run.images.glob("*.failed")}
     assert reasons.keys() == {f"{prompt:04d}-0" for prompt in lost}
     assert all("out of memory, says the device" in reason for reason in reasons.values())
@@ -204,9 +206,9 @@ def test_a_later_success_removes_the_word_of_failure(tmp_path: Path) -> None:
     run = new_run(tmp_path, one)
     before = {path.name: path.read_bytes() for path in run.images.iterdir() if not path.name.startswith("0002")}
     assert (run.images / "0002-0.failed").exists()
-    assert one.complete(run, [(2, 0)], 1) == 0
+    assert one.complete(run, [ImageId(2, 0)], 1) == 0
     assert not list(run.images.glob("*.failed"))
-    assert len(run.done()) == 4
+    assert len(names_of(run)) == 4
     assert {path.name: path.read_bytes() for path in run.images.iterdir() if path.name in before} == before
 
 
@@ -292,7 +294,7 @@ def test_scored_steps_say_how_far_the_latent_is_from_noise(tmp_path: Path) -> No
     model.latent_shape = (3, 8, 8)  # blocks of 16 coefficients tile it; those of SHAPE are not tiled
     one = experiment(model=model, score_every=3, method=PROJECTED)
     run = new_run(tmp_path, one)
-    assert one.complete(run, [(0, 0)], 1) == 0
+    assert one.complete(run, [ImageId(0, 0)], 1) == 0
     found = frame(run, 0)
     there = found.flatness.notna()
     assert set(np.flatnonzero(there)) == {0, 3, 6, 7} == set(np.flatnonzero(found.distance.notna()))
@@ -392,7 +394,7 @@ def test_pictures_are_rounded_to_the_nearest_level() -> None:
 def test_the_batch_changes_no_number(tmp_path: Path, batch: int) -> None:
     expected, _ = complete(tmp_path / "all", batch=100, seeds=2)
     run, _ = complete(tmp_path / "few", batch=batch, seeds=2)
-    assert run.done() == expected.done()
+    assert names_of(run) == names_of(expected)
     for prompt in range(4):
         for seed in range(2):
             a, b = (frame(one, prompt, seed).drop(columns="seconds") for one in (run, expected))

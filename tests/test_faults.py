@@ -14,11 +14,12 @@ import faults
 import pytest
 import test_command_line as line
 import test_experiment as fakes
-from conftest import CONFIGS
+from conftest import CONFIGS, names_of
 from faults import BASE, Inside, Shown, without_seconds
 
-from gradproj.execution.experiment import Experiment, Key
-from gradproj.runs.records import Run
+from gradproj.execution.experiment import Experiment
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId, Share
 
 look, reference, inside, small_disk = faults.look, faults.reference, faults.inside, faults.small_disk
 
@@ -67,7 +68,7 @@ def test_workers_killed_at_random_moments_leave_what_an_undisturbed_one_does(tmp
         said[name] = [int(one.split()[1]) for one in done.stdout.splitlines() if one.startswith("recorded ")]
     assert sorted(said["killed"]) == said["killed"] and len(set(said["killed"])) > 3 and said["killed"][-1] < 256
     killed, sound = (Run.open(next((tmp_path / name / "runs").iterdir())) for name in ("killed", "sound"))
-    assert len(sound.done()) == 256 and not list(killed.images.glob("*.damaged"))
+    assert len(names_of(sound)) == 256 and not list(killed.images.glob("*.damaged"))
     assert without_seconds(killed) == without_seconds(sound)
 
 
@@ -75,8 +76,8 @@ def test_workers_killed_at_random_moments_leave_what_an_undisturbed_one_does(tmp
 def test_workers_of_one_shard_corrupt_nothing_and_do_little_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, batch: int
 ) -> None:
-    prompts, images = [f"p{number}" for number in range(10)], [(n, seed) for n in range(10) for seed in range(4)]
-    worked: list[Key] = []
+    prompts, images = [f"p{number}" for number in range(10)], list(Share(10, 4))
+    worked: list[ImageId] = []
     real = Experiment._complete_batch
 
     def slow(self: Experiment, run: Run, chunk: Any) -> int:
@@ -89,7 +90,7 @@ def test_workers_of_one_shard_corrupt_nothing_and_do_little_twice(
     run = fakes.new_run(tmp_path, every[0])
     with ThreadPoolExecutor(workers) as pool:
         assert list(pool.map(lambda one: one.complete(run, images, batch), every)) == [0] * workers
-    assert len(run.done()) == 40 and len(list(run.images.iterdir())) == 120
+    assert len(names_of(run)) == 40 and len(list(run.images.iterdir())) == 120
     twice = (len(worked) - 40) / (workers - 1) / batch
     assert twice < 3 * log(40 / batch) + 6
     alone = fakes.new_run(tmp_path / "alone", every[0])
@@ -126,9 +127,9 @@ def test_about_the_logarithm_of_their_number_is_done_twice() -> None:
 def test_each_worker_has_an_order_of_its_own_over_the_same_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[list[tuple[Key, ...]]] = []
+    seen: list[list[tuple[ImageId, ...]]] = []
     monkeypatch.setattr(Experiment, "_try", lambda _, run, chunk: seen[-1].append(tuple(chunk)) or 0)
-    one, images = fakes.experiment(), [(0, seed) for seed in range(50)]
+    one, images = fakes.experiment(), list(Share(1, 50))
     for _ in range(3):
         seen.append([])
         one.complete(fakes.new_run(tmp_path, one), images, 4)
@@ -148,9 +149,9 @@ def test_wherever_a_disk_fills_whole_records_stay_and_it_is_said(
         runs = list((small_disk / "results" / "runs").glob("*/config.yaml"))
         if runs:
             run = Run.open(runs[0].parent)
-            seen.add(len(run.done()))
+            seen.add(len(names_of(run)))
             code, said = look(small_disk / "results")
-            assert code == 1 and f"{len(run.done())} of " in said
+            assert code == 1 and f"{len(names_of(run))} of " in said
     assert len(seen) > 2
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     assert inside(small_disk, *BASE)[0] == 0

@@ -11,13 +11,15 @@ import pytest
 import test_command_line as line
 import test_experiment as fakes
 import torch
+from conftest import names_of
 from faults import BASE, Inside, Shown, without_seconds
 
 from gradproj.execution import experiment
 from gradproj.noise import initial_latent
 from gradproj.runs import progress, status
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack
-from gradproj.runs.records import Run
 
 copy_of_reference, look, reference, inside = faults.copy_of_reference, faults.look, faults.reference, faults.inside
 
@@ -72,7 +74,7 @@ def test_a_damaged_copy_beside_a_packed_record_is_moved_aside_alone(copy_of_refe
     (run.images / "0001-0.csv").write_bytes(b"cut")
     code, out, _ = inside(run.folder.parents[2], *BASE)
     assert code == 0 and "6 of 6 images recorded, 0 to do" in out
-    assert (run.images / "0001-0.csv.damaged").read_bytes() == b"cut" and len(run.done()) == 6
+    assert (run.images / "0001-0.csv.damaged").read_bytes() == b"cut" and len(names_of(run)) == 6
 
 
 def test_a_shard_is_not_stopped_by_another_ones_damaged_record(tmp_path: Path, inside: Inside) -> None:
@@ -86,7 +88,7 @@ def test_a_shard_is_not_stopped_by_another_ones_damaged_record(tmp_path: Path, i
 def test_a_whole_record_is_never_overwritten(tmp_path: Path) -> None:
     run, _ = fakes.complete(tmp_path)
     before = {path.name: path.read_bytes() for path in run.images.iterdir()}
-    run.write(0, 0, [{"step": 1.0}], {"": fakes.Pillow.new("RGB", (1, 1))})
+    run.write(ImageId(0, 0), [{"step": 1.0}], {"kept": fakes.Pillow.new("RGB", (1, 1))})
     assert {path.name: path.read_bytes() for path in run.images.iterdir()} == before
 
 
@@ -102,8 +104,8 @@ def test_two_that_find_the_same_cut_record_both_go_on(tmp_path: Path, monkeypatc
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", taken)
-    run.write(0, 0, rows, {})
-    assert len(run.done()) == 4
+    run.write(ImageId(0, 0), rows, {})
+    assert len(names_of(run)) == 4
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, kind: str, at: int = 2) -> Counter[str]:
@@ -148,7 +150,7 @@ def test_one_image_fails_alone_is_tried_so_often_and_no_more_until_told(
             run = line.only_run(tmp_path)
             lines = (run.images / "0001-0.failed").read_text().splitlines()
             assert len(lines) == tried and all("illegal memory" in one for one in lines)
-            assert run.done() == line.ALL - {"0001-0"}
+            assert names_of(run) == line.ALL - {"0001-0"}
             code, said = look(tmp_path / "results")
             assert code == 1 and f"1 failed: {lines[-1][:50]}" in said
     assert inside(tmp_path, *BASE, "max_retries=3")[0] == 0
@@ -161,7 +163,7 @@ def test_of_a_batch_a_bad_reward_costs_one_and_an_error_all(tmp_path: Path, monk
         with monkeypatch.context() as patch:
             spoil(patch, kind)
             run, failed = fakes.complete(tmp_path / kind, batch=2, prompts=["one", "two", "three", "four"])
-        assert failed == len(progress.failures(run)) == lost and len(run.done()) == 4 - lost
+        assert failed == len(progress.failures(run)) == lost and len(names_of(run)) == 4 - lost
 
 
 def test_an_image_that_left_a_cut_record_and_fails_is_given_up_too(
@@ -178,4 +180,4 @@ def test_an_image_that_left_a_cut_record_and_fails_is_given_up_too(
 def test_a_bad_cell_of_a_sweep_does_not_stop_the_others(tmp_path: Path, inside: Inside) -> None:
     code, _, error = inside(tmp_path, "-m", *BASE, "method=ours", "method.block=7,16")
     assert code in (1, 2) and "tile" in error
-    assert line.only_run(tmp_path).done() == line.ALL
+    assert names_of(line.only_run(tmp_path)) == line.ALL

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from conftest import Compose
+from conftest import Compose, names_of
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from fake_hub import REPOSITORY, FakeHub
 from huggingface_hub import _tree_cache, constants
@@ -22,7 +22,7 @@ from gradproj.models.sdxl_turbo import FIXED_VAE, PUBLISHED
 from gradproj.pretrained import hub, source
 from gradproj.pretrained.layout import count_parameters
 from gradproj.runs import environment
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
 
 RING, GPU, CUT, REMOVED = ["a red ring"], torch.device("cuda"), "cut", "removed"
 Values = dict[str, Any]
@@ -246,7 +246,7 @@ def test_a_run_from_a_hub_carries_commit_and_variant(compose: Compose, both: Pat
         half = recorded(compose, tmp_path, REPOSITORY, "fp16")
         assert not [name for name in server.sent if name.endswith(".safetensors") and ".fp16." not in name]
         plain = recorded(compose, tmp_path, REPOSITORY, "null")
-    assert half.done() == plain.done() == {"0000-0"}
+    assert names_of(half) == names_of(plain) == {"0000-0"}
     assert half.config["weights"]["model"] == {f"{REPOSITORY} (fp16)": server.main}
     assert plain.config["weights"]["model"] == {REPOSITORY: server.main}
     assert plain.folder.name != half.folder.name

@@ -9,9 +9,11 @@ import pytest
 import test_experiment as fakes
 import tiny
 import torch
+from conftest import names_of
 from faults import without_seconds
 
 from gradproj.runs import progress
+from gradproj.runs.naming import ImageId
 
 
 class Small(fakes.Model):
@@ -69,10 +71,10 @@ def test_only_what_is_made_from_then_on_is_noted(tmp_path: Path) -> None:
     model = Small(1)
     one = fakes.experiment(model=model)
     run = fakes.new_run(tmp_path, one)
-    assert one.complete(run, [(0, 0)], 1) == 0
+    assert one.complete(run, [ImageId(0, 0)], 1) == 0
     model.room = 0
     for prompt in (1, 3):
-        assert one.complete(run, [(prompt, 0)], 1) == 0
+        assert one.complete(run, [ImageId(prompt, 0)], 1) == 0
     notes = {path.name: path.read_text() for path in run.images.glob("*.note")}
     assert notes == dict.fromkeys(["0001-0.note", "0003-0.note"], f"{OOM}decoder_checkpointing=blocks\n")
 
@@ -85,7 +87,7 @@ def test_a_second_attempt_has_the_memory_of_the_first(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_under_the_cheapest_policy_fails_and_says_so(tmp_path: Path) -> None:
     run, failed = fakes.complete(tmp_path, model=Small(-9))
-    assert failed == 4 and not run.done() and not list(run.images.glob("*.note"))
+    assert failed == 4 and not names_of(run) and not list(run.images.glob("*.note"))
     assert {reason for lines in progress.failures(run).values() for reason in lines} == {
         "out of memory under the cheapest policy: CUDA out of memory"
     }

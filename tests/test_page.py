@@ -13,7 +13,7 @@ import pytest
 from page_records import PROMPTS, SCORES, STEPS, colour, ends, make, no_waiting, several
 
 from gradproj.report import page
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -22,7 +22,7 @@ from gradproj.report.compare import compare
 from gradproj.report.gap import gap, held_out
 from gradproj.report.load import curves
 from gradproj.report.plots import grids
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +54,7 @@ def test_the_gap_where_numbers_are_missing(runs: tuple[Path, dict[str, Run]]) ->
     np.testing.assert_array_equal(gap(other, [*whole, "flat"]), gap(found, whole))
     assert np.isnan(gap(other, [whole[0], "flat"])).all()
     assert np.isnan(gap(found, whole[:1])).all()
-    single = dataclasses.replace(found, names=found.names[:1], scores={name: v[:1] for name, v in scores.items()})
+    single = dataclasses.replace(found, images=found.images[:1], scores={name: v[:1] for name, v in scores.items()})
     assert np.isnan(gap(single, whole)).all()
     mix = dataclasses.replace(run, config=run.config | {"reward": {"aesthetic": 1.0, "matcher": 1.0}})
     assert held_out(dataclasses.replace(found, run=mix), ["aesthetic+matcher", *SCORES]) == ["dual"]
@@ -80,7 +80,7 @@ def test_a_grid_has_sixteen_and_needs_all_their_pictures(tmp_path: Path) -> None
     run = make(tmp_path, "ours", tuple(f"{index}" for index in range(12)))
     order = [ends(run).index[place] for place in np.argsort(-ends(run)["gap"].to_numpy())]
     found = curves(run, dict(sorted(run.records())))
-    assert [found.names[image] for image in grids.worst(found, list(found.scores))] == order[:16]
+    assert [found.images[image] for image in grids.worst(found, list(found.scores))] == order[:16]
     (run.images / f"{order[16]}.png").unlink()
     comparisons, _ = compare([found])
     assert list(grids.files(comparisons)) == ["worst-shapes-aesthetic-common-ours.png"]

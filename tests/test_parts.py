@@ -12,8 +12,8 @@ from gradproj.execution import settings as inputs
 from gradproj.execution.compose import compose_stored
 from gradproj.execution.parts import parts
 from gradproj.noise import generator, initial_latent
+from gradproj.runs.folder import Run
 from gradproj.runs.naming import restored, science
-from gradproj.runs.records import Run
 
 inside = line.inside
 

@@ -17,13 +17,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import names_of
 from PIL import Image as Pillow
 
 from gradproj.errors import UserError
 from gradproj.files import place
 from gradproj.runs import progress
+from gradproj.runs.folder import COLUMNS, PACKED, Run, fingerprint
+from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack, unpack
-from gradproj.runs.records import COLUMNS, PACKED, Run, fingerprint
 
 SCORES = ("aesthetic", "matcher")
 STEPS = 4
@@ -64,7 +66,7 @@ def rows(seed: int, steps: int = STEPS) -> list[dict[str, float | None]]:
 def make(folder: Path, images: int = 3, **changes: Any) -> Run:
     run = Run.create(folder, config(**changes), {"written": "first"})
     for image in range(images):
-        run.write(image, 0, rows(image, run.config["steps"]), {})
+        run.write(ImageId(image, 0), rows(image, run.config["steps"]), {})
     return run
 
 
@@ -175,7 +177,7 @@ def test_a_created_run_is_named_after_its_parts_and_opens_to_what_was_given(tmp_
     assert Run.open(run.folder).config == given
     assert yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8")) == given
     assert json.loads((run.folder / "env.json").read_text()) == {"device": "none"}
-    assert run.done() == set()
+    assert names_of(run) == set()
 
 
 def test_a_prompt_with_a_next_line_character_can_be_opened_again(tmp_path: Path) -> None:
@@ -190,7 +192,7 @@ def test_going_on_never_rewrites_config_and_environment(tmp_path: Path) -> None:
     after = bytes_of(again.folder), {p.name: p.stat().st_mtime_ns for p in again.folder.iterdir() if p.is_file()}
     assert again.folder == first.folder
     assert after == before
-    assert again.done() == {"0000-0", "0001-0", "0002-0"}
+    assert names_of(again) == {"0000-0", "0001-0", "0002-0"}
 
 
 def test_every_edited_leaf_of_config_yaml_makes_the_run_foreign(tmp_path: Path) -> None:
@@ -239,7 +241,7 @@ def test_a_file_where_the_results_should_go_is_said(tmp_path: Path, place_of_fil
 def test_pandas_reads_back_what_was_written_to_six_digits(tmp_path: Path) -> None:
     run = make(tmp_path)
     for image in range(3):
-        frame: Any = pd.read_csv(run.images / f"{run.name(image, 0)}.csv", comment="#")
+        frame: Any = pd.read_csv(run.record(ImageId(image, 0)), comment="#")
         assert list(frame.columns) == [*COLUMNS, *SCORES]
         given = pd.DataFrame(rows(image)).astype(float)[list(frame.columns)]
         np.testing.assert_allclose(frame.to_numpy(float), given.to_numpy(), rtol=5.0001e-6, atol=0, equal_nan=True)
@@ -265,7 +267,7 @@ def test_pictures_are_written_whole_before_the_csv(tmp_path: Path, monkeypatch: 
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    run.write(3, 7, rows(0), {"-start": Pillow.fromarray(pixels[0]), "": Pillow.fromarray(pixels[1])})
+    run.write(ImageId(3, 7), rows(0), {"start": Pillow.fromarray(pixels[0]), "kept": Pillow.fromarray(pixels[1])})
     for name, expected in zip(("0003-7-start", "0003-7"), pixels, strict=True):
         with Pillow.open(run.images / f"{name}.png") as picture:
             assert np.array_equal(np.asarray(picture), expected)
@@ -330,7 +332,7 @@ def test_a_record_of_a_run_with_other_steps_or_columns_is_refused(
     run, foreign = make(tmp_path / "own", images=1), make(tmp_path / "foreign", images=1, **other)
     (run.images / "0001-0.csv").write_bytes((foreign.images / "0000-0.csv").read_bytes())
     with pytest.raises(UserError, match=re.escape(str(run.images / "0001-0.csv"))):
-        run.done()
+        list(run.records())
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b.replace(b"1", b"2", 1)])
@@ -339,7 +341,7 @@ def test_a_damaged_record_on_disk_is_an_error_and_stays_as_it_is(tmp_path: Path,
     path = run.images / "0001-0.csv"
     path.write_bytes(damage(path.read_bytes()))
     before = bytes_of(tmp_path)
-    for attempt in (run.done, lambda: pack(run), lambda: list(run.records())):
+    for attempt in (lambda: pack(run), lambda: list(run.records())):
         with pytest.raises(UserError, match=re.escape(str(path))):
             attempt()
     assert bytes_of(tmp_path) == before
@@ -352,17 +354,17 @@ def test_leftovers_of_a_killed_writer_are_no_records(tmp_path: Path) -> None:
     (run.images / ".0000-0.csv.124.part").write_bytes(whole[:50])
     (run.images / ".0008-0-start.png.9.part").write_bytes(b"")
     (run.folder / ".config.yaml.9.part").write_bytes(b"")
-    assert Run.open(run.folder).done() == {"0000-0", "0001-0", "0002-0"}
+    assert names_of(Run.open(run.folder)) == {"0000-0", "0001-0", "0002-0"}
     assert pack(run) == 3
 
 
 def test_a_failure_leaves_its_reason_and_a_later_success_removes_it(tmp_path: Path) -> None:
     run = make(tmp_path, images=1)
-    progress.fail(run, 5, 1, "too bad")
+    progress.fail(run, ImageId(5, 1), "too bad")
     assert (run.images / "0005-1.failed").read_text() == "too bad\n"
-    assert run.done() == {"0000-0"}
-    run.write(5, 1, rows(9), {})
-    assert run.done() == {"0000-0", "0005-1"}
+    assert names_of(run) == {"0000-0"}
+    run.write(ImageId(5, 1), rows(9), {})
+    assert names_of(run) == {"0000-0", "0005-1"}
     assert not list(run.images.glob("*.failed"))
 
 
@@ -387,11 +389,11 @@ def test_a_record_whose_pictures_or_csv_find_no_room_is_not_there(
     with monkeypatch.context() as patch:
         refuse_writes(patch, after)
         with pytest.raises(OSError, match="No space"):
-            run.write(9, 0, rows(9), {"-start": picture, "": picture})
-    assert run.done() == {"0000-0", "0001-0", "0002-0"}
+            run.write(ImageId(9, 0), rows(9), {"start": picture, "kept": picture})
+    assert names_of(run) == {"0000-0", "0001-0", "0002-0"}
     assert not list(tmp_path.rglob("*.part"))
-    run.write(9, 0, rows(9), {"-start": picture, "": picture})
-    assert "0009-0" in run.done()
+    run.write(ImageId(9, 0), rows(9), {"start": picture, "kept": picture})
+    assert "0009-0" in names_of(run)
 
 
 def test_packing_onto_a_full_disk_keeps_the_loose_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,8 +439,8 @@ def test_any_tar_can_read_the_archive(tmp_path: Path) -> None:
 def test_the_same_records_give_the_same_archive(tmp_path: Path) -> None:
     first, second = make(tmp_path / "1"), Run.create(tmp_path / "2", config(), {"other": 1})
     for image in (2, 0, 1):
-        second.write(image, 0, rows(image), {})
-        os.utime(second.images / f"{second.name(image, 0)}.csv", (1e9 + image, 1e9))
+        second.write(ImageId(image, 0), rows(image), {})
+        os.utime(second.record(ImageId(image, 0)), (1e9 + image, 1e9))
     pack(first)
     pack(second)
     packed = (first.folder / PACKED).read_bytes()
@@ -452,8 +454,8 @@ def test_new_records_join_an_archive_as_if_packed_at_once(tmp_path: Path) -> Non
     everything = bytes_of(at_once.images)
     for image in (2, 1):
         pack(grown)
-        grown.write(image, 0, rows(image), {})
-        assert len(grown.done()) == 4 - image
+        grown.write(ImageId(image, 0), rows(image), {})
+        assert len(names_of(grown)) == 4 - image
     assert pack(grown) == pack(at_once) == 3
     assert (grown.folder / PACKED).read_bytes() == (at_once.folder / PACKED).read_bytes()
     assert unpack(grown) == 3
@@ -465,10 +467,10 @@ def test_twins_loose_and_packed_that_differ_are_refused(tmp_path: Path) -> None:
     loose = (run.images / "0001-0.csv").read_bytes()
     pack(run)
     (run.images / "0001-0.csv").write_bytes(loose)
-    assert "0001-0" in run.done()  # equal twins are what a kill during pack leaves
+    assert "0001-0" in names_of(run)  # equal twins are what a kill during pack leaves
     (run.images / "0001-0.csv").write_bytes(loose.replace(b"1", b"2", 1))
     before = bytes_of(tmp_path)
-    for attempt in (run.done, lambda: pack(run), lambda: unpack(run)):
+    for attempt in (lambda: list(run.records()), lambda: pack(run), lambda: unpack(run)):
         with pytest.raises(UserError, match="0001-0") as error:
             attempt()
         assert str(run.folder) in str(error.value)
@@ -492,7 +494,7 @@ def test_a_damaged_record_in_a_sound_archive_is_refused(tmp_path: Path) -> None:
     for bad in (members["images/0001-0.csv"].replace(b"1", b"2", 1), members["images/0001-0.csv"][:-20], b""):
         (run.folder / PACKED).write_bytes(archive(members | {"images/0001-0.csv": bad}))
         with pytest.raises(UserError, match="0001-0"):
-            run.done()
+            list(run.records())
 
 
 def test_an_archive_with_a_damaged_header_inside_is_refused_not_read_short(tmp_path: Path) -> None:

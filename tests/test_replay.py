@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import GRADPROJ
+from conftest import GRADPROJ, names_of
 from PIL import Image as Pillow
 
 from gradproj.execution.replay import TOLERANCE, deviations
-from gradproj.runs.records import Run, run_id
+from gradproj.runs.folder import Run, run_id
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_an_animation_and_a_strip_of_the_way(made: Run) -> None:
         assert np.abs(first - np.asarray(start.convert("RGB"), dtype=float)).mean() < 8  # 256 colours
     with Pillow.open(made.images / "0000-1-steps.png") as strip:
         assert strip.size[0] == 3 * 128  # steps 0, 4 and 6
-    assert made.done() == {"0000-0", "0000-1", "0001-0", "0001-1"}
+    assert names_of(made) == {"0000-0", "0000-1", "0001-0", "0001-1"}
 
 
 @pytest.mark.parametrize("image", ["0009-0", "red", "0000-0.csv"])

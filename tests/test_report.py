@@ -19,8 +19,9 @@ from scipy import stats
 from gradproj.errors import UserError
 from gradproj.report import build, summary
 from gradproj.report.load import curves
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack, unpack
-from gradproj.runs.records import Run
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,7 +60,7 @@ def edit(path: Path, old: bytes, new: bytes) -> None:
     prompt, seed = map(int, path.stem.split("-"))
     lines = [{c: None if np.isnan(r[c]) and c in SCORES else r[c] for c in columns} for r in rows.to_dict("records")]
     path.unlink()  # a record that is there is never replaced
-    Run.open(path.parents[1]).write(prompt, seed, lines, {})
+    Run.open(path.parents[1]).write(ImageId(prompt, seed), lines, {})
 
 
 @pytest.fixture(scope="module")
@@ -370,7 +371,7 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path, step: int, value: 
     rows = trajectory("ours", 7, STEPS, 2.0)
     rows[step]["matcher"] = value
     (run.images / "0002-1.csv").unlink()
-    run.write(2, 1, rows, {})
+    run.write(ImageId(2, 1), rows, {})
     assert f"0002-1.csv: row {step} " in refused(tmp_path)
 
 
@@ -379,7 +380,7 @@ def test_an_unscored_last_step_is_refused(tmp_path: Path) -> None:
     rows = trajectory("ours", 7, STEPS, 2.0)
     rows[-1] |= dict.fromkeys(SCORES)
     (run.images / "0002-1.csv").unlink()
-    run.write(2, 1, rows, {})
+    run.write(ImageId(2, 1), rows, {})
     assert f"0002-1.csv: row {STEPS} " in refused(tmp_path)
 
 
@@ -413,7 +414,7 @@ def test_summary_reads_one_run_only(tmp_path: Path) -> None:
 def test_a_single_prompt_has_no_interval(tmp_path: Path) -> None:
     run = Run.create(tmp_path, config("ours", prompts=["one"]), {})
     for seed in range(SEEDS):
-        run.write(0, seed, trajectory("ours", seed, STEPS, 2.0), {})
+        run.write(ImageId(0, seed), trajectory("ours", seed, STEPS, 2.0), {})
     build(tmp_path)
     assert np.isnan(row(table(tmp_path), "ours", 80).aesthetic_gain_low)
 

@@ -15,7 +15,8 @@ from gradproj.errors import UserError
 from gradproj.report import build, paper
 from gradproj.report.tables import hypervolume
 from gradproj.report.tables.significance import holm, paired
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 GAINS = {"ours": 2.0, "mpgr": 1.9, "none": 1.0}
 
@@ -182,7 +183,7 @@ def test_a_planted_gap_between_climbed_and_official_is_found(tmp_path: Path) -> 
         rows[-1]["reward"] += 0.25  # the float picture is worth more than the saved one
         path.unlink()
         prompt, seed = map(int, path.stem.split("-"))
-        run.write(prompt, seed, [{str(key): value for key, value in row.items()} for row in rows], {})
+        run.write(ImageId(prompt, seed), [{str(key): value for key, value in row.items()} for row in rows], {})
     build(tmp_path)
     assert table(tmp_path, "hacking").climbed_minus_official[0] == pytest.approx(0.25, abs=1e-4)
 
@@ -287,7 +288,7 @@ def test_ties_over_seeds_are_no_wins(tmp_path: Path) -> None:
             rows = pd.read_csv(path, comment="#").replace({np.nan: None}).to_dict("records")
             rows[-1]["dual"] = 0.5 + flip * (0.05, -0.05, 0.0)[seed]
             path.unlink()
-            run.write(prompt, seed, [{str(key): value for key, value in row.items()} for row in rows], {})
+            run.write(ImageId(prompt, seed), [{str(key): value for key, value in row.items()} for row in rows], {})
     build(tmp_path)
     line = table(tmp_path, "tests").set_index("score").loc["dual"]
     assert (line.won, line.lost, line.sign_p, line.wilcoxon_p) == (0, 0, 1, 1)

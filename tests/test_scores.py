@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CONFIGS
+from conftest import CONFIGS, names_of
 from hydra import compose, initialize_config_dir
 from made_up import SEEDS
 from scored import ALL, LATER, ROOT, TARGET, Brightness, expected, launch, recorded, refusal, rows, same, state, write
@@ -18,8 +18,9 @@ from gradproj.execution.compose import compose_reward
 from gradproj.execution.rescore import rescore
 from gradproj.report import build, summary
 from gradproj.runs import scores
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack, unpack
-from gradproj.runs.records import Run
 from gradproj.runs.scores import Scores
 
 
@@ -33,7 +34,7 @@ def three_ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def test_the_experiment_tells_keep_best_from_keep_last(three_ways: tuple[Run, Run, Run]) -> None:
-    steps = [rows(three_ways[0], image) for image in sorted(three_ways[0].done())]
+    steps = [rows(three_ways[0], image) for image in sorted(three_ways[0].recorded())]
     assert any(max(one, key=lambda step: float(step["reward"])) is not one[-1] for one in steps)
 
 
@@ -43,7 +44,7 @@ def test_scores_given_afterwards_are_those_that_the_records_would_hold(
 ) -> None:
     during, target, after = three_ways
     made, settings = compose_reward(reward, [])
-    missing = target.done() - scores.read(target).get(reward, Scores({}, {})).values.keys()
+    missing = target.recorded() - scores.read(target).get(reward, Scores({}, {})).values.keys()
     assert rescore(target, reward, made, settings, batch=3) == len(missing)
     for run in (target, after):
         given = scores.read(run)[reward]
@@ -75,8 +76,8 @@ def test_shards_batches_and_seeds_added_later_give_the_same_scores(tmp_path: Pat
     for more in (("shards=2", "shard=1", "batch=1"), ("seeds=1", "batch=3"), ("shards=2", "shard=0", "batch=2")):
         run = launch(tmp_path / "parts", *settings, *more)
         for reward in LATER:
-            assert scores.read(run)[reward].values.keys() == run.done()
-    assert run.done() == whole.done()
+            assert scores.read(run)[reward].values.keys() == run.recorded()
+    assert names_of(run) == names_of(whole)
     for reward in LATER:
         same(scores.read(run)[reward].values, scores.read(whole)[reward].values, 1e-3)  # another batch rounds otherwise
 
@@ -117,7 +118,7 @@ def test_the_file_holds_every_image_once_with_its_own_prompt_and_pictures(tmp_pa
         "settings": {"size": 1},
     }
     assert lines[1:3] == ["image,start,kept", "0000-0,0,5"]
-    assert [line.split(",")[0] for line in lines[2:-1]] == sorted(expected())
+    assert [line.split(",")[0] for line in lines[2:-1]] == sorted(map(str, expected()))
 
 
 def test_a_second_time_adds_only_what_is_missing_and_changes_no_row(tmp_path: Path) -> None:
@@ -130,7 +131,9 @@ def test_a_second_time_adds_only_what_is_missing_and_changes_no_row(tmp_path: Pa
     assert rescore(write(tmp_path), "brightness", again, {"size": 1}) == 6
     assert again.calls == [6, 6]
     assert scores.read(run)["brightness"].values == expected()
-    scores.add(run, "brightness", Scores({"weights": again.weights, "settings": {"size": 1}}, {"0000-0": (7.0, 7.0)}))
+    scores.add(
+        run, "brightness", Scores({"weights": again.weights, "settings": {"size": 1}}, {ImageId(0, 0): (7.0, 7.0)})
+    )
     assert scores.read(run)["brightness"].values == expected()
 
 
@@ -150,14 +153,15 @@ def test_processes_side_by_side_lose_nothing(tmp_path: Path) -> None:
     run = write(tmp_path)
     code = (
         "import sys; from pathlib import Path\n"
-        "from gradproj.runs import scores; from gradproj.runs.records import Run\n"
+        "from gradproj.runs import scores; from gradproj.runs.folder import Run\n"
+        "from gradproj.runs.naming import ImageId\n"
         "run, own = Run.open(Path(sys.argv[1])), int(sys.argv[2])\n"
-        "for i in range(30): scores.add(run, 'brightness', scores.Scores({}, {f'{i:04d}-{own}': (i, own)}))"
+        "for i in range(30): scores.add(run, 'brightness', scores.Scores({}, {ImageId(i, own): (i, own)}))"
     )
     command = [sys.executable, "-c", code, str(run.folder)]
     workers = [subprocess.Popen([*command, str(own)], env=os.environ | {"PYTHONPATH": str(ROOT)}) for own in range(3)]
     assert [worker.wait() for worker in workers] == [0, 0, 0]
-    assert scores.read(run)["brightness"].values == {f"{i:04d}-{own}": (i, own) for i in range(30) for own in range(3)}
+    assert scores.read(run)["brightness"].values == {ImageId(i, own): (i, own) for i in range(30) for own in range(3)}
 
 
 @pytest.mark.parametrize("loose", [0, 1])

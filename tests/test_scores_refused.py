@@ -19,6 +19,7 @@ from test_contracts import to_8_bit
 from gradproj.execution.rescore import rescore
 from gradproj.report import build
 from gradproj.runs import scores
+from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack
 from gradproj.runs.scores import Scores
 
@@ -81,7 +82,9 @@ def test_a_file_for_a_reward_that_the_records_have_is_refused_by_the_table(tmp_p
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_score_that_is_no_number_is_refused_and_not_kept(tmp_path: Path, value: float) -> None:
     run = write(tmp_path)
-    message = refusal(scores.add, run, "brightness", Scores({}, {"0000-0": (1.0, 2.0), "0000-1": (1.0, value)}))
+    message = refusal(
+        scores.add, run, "brightness", Scores({}, {ImageId(0, 0): (1.0, 2.0), ImageId(0, 1): (1.0, value)})
+    )
     assert "brightness gives image 0000-1" in message and "not a finite number" in message
     assert scores.read(run) == {}
 

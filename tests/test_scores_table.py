@@ -20,17 +20,18 @@ from gradproj.report.compare import compare
 from gradproj.report.load import load
 from gradproj.report.plots import pareto
 from gradproj.runs import scores
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack
-from gradproj.runs.records import Run
 from gradproj.runs.scores import Scores
 
 script = scored.script
 
 
-def give(run: Run, reward: str, values: Any, weights: str = "1", **settings: Any) -> dict[str, tuple[float, float]]:
+def give(run: Run, reward: str, values: Any, weights: str = "1", **settings: Any) -> dict[ImageId, tuple[float, float]]:
     """Add ``values`` (start, kept per image, in order of name), as ``config`` of made_up would name the reward."""
     checkpoint = {"weights": {"weights.safetensors": f"{reward} {weights}"}, "settings": {"size": 32} | settings}
-    pairs = {image: (float(a), float(b)) for image, (a, b) in zip(sorted(run.done()), values, strict=True)}
+    pairs = {image: (float(a), float(b)) for image, (a, b) in zip(sorted(run.recorded(), key=str), values, strict=True)}
     scores.add(run, reward, Scores(checkpoint, pairs))
     return pairs
 

@@ -10,6 +10,7 @@ from faults import Shown, recorded
 
 from gradproj.execution import plan
 from gradproj.runs import progress, scores, status
+from gradproj.runs.naming import ImageId, Share
 from gradproj.runs.packing import pack, unpack
 
 look = faults.look
@@ -24,7 +25,7 @@ def test_status_counts_what_was_asked_for(tmp_path: Path, look: Shown) -> None:
     for seeds in (3, 2):
         progress.ask(run, seeds)
     for _ in range(2):
-        progress.fail(run, 1, 2, "the device\nis gone")
+        progress.fail(run, ImageId(1, 2), "the device\nis gone")
     (run.images / "0003-1.csv").write_bytes(b"cut")
     for change in (lambda: None, lambda: (run.images / "0003-1.csv").unlink(), lambda: pack(run), lambda: unpack(run)):
         change()
@@ -38,7 +39,7 @@ def test_an_image_that_is_packed_has_not_failed(tmp_path: Path) -> None:
     """A worker that began before another one recorded the image, which was packed meanwhile."""
     run = recorded(tmp_path)
     pack(run)
-    progress.fail(run, 1, 0, "too bad")
+    progress.fail(run, ImageId(1, 0), "too bad")
     assert progress.failures(run) == {}
     assert (status.status(run).failed, status.status(run).missing) == (0, 0)
 
@@ -99,7 +100,7 @@ def test_a_record_with_one_other_byte_is_to_be_made_again(tmp_path: Path, look: 
     content[place * len(content) // 100] ^= 1
     path.write_bytes(content)
     assert look(tmp_path)[0] == 1
-    (one,) = plan.cell({**run.config}, [(prompt, 0) for prompt in range(4)], 2, tmp_path).missing.items()
+    (one,) = plan.cell({**run.config}, Share(4, 1), 2, tmp_path).missing.items()
     assert one == ("cut, to be made again", 1)
 
 
@@ -114,7 +115,7 @@ def test_a_plan_reads_no_cost_from_damaged_records(tmp_path: Path) -> None:
             for _ in range(rng.randint(1, 5)):
                 content[rng.randrange(len(content))] = rng.randrange(256)
             (run.images / f"000{prompt}-0.csv").write_bytes(content[: rng.randrange(len(content) + 1)])
-        found = plan.cell({**run.config}, [(prompt, 0) for prompt in range(4)], 2, tmp_path)
+        found = plan.cell({**run.config}, Share(4, 1), 2, tmp_path)
         assert found.recorded + found.missing.total() == 4
 
 
@@ -136,7 +137,7 @@ def test_a_run_whose_held_out_rewards_have_not_scored_is_not_complete(tmp_path: 
         scores.add(run, reward, scores.Scores({"weights": {}, "settings": {}}, dict.fromkeys(images, (0.0, 1.0))))
     code, said = look(tmp_path)
     assert code == 1 and "1 images not yet scored by green" in said and "blue" not in said
-    line = plan.cell({**run.config}, [(0, 0)], 2, tmp_path, ["blue", "green"]).line()
+    line = plan.cell({**run.config}, Share(1, 1), 2, tmp_path, ["blue", "green"]).line()
     assert "1 recorded but not yet scored by green" in line
     scores.add(run, "green", scores.Scores({"weights": {}, "settings": {}}, {names[3]: (0.0, 1.0)}))
     assert look(tmp_path)[0] == 0
@@ -166,7 +167,7 @@ def test_watch_draws_again_until_all_is_done(tmp_path: Path, look: Shown, monkey
 def test_a_folder_of_many_records_is_counted(tmp_path: Path, look: Shown) -> None:
     run = recorded(tmp_path, prompts=20, seeds=1000)
     (run.images / "0019-999.csv").unlink()
-    progress.fail(run, 19, 999, "too bad")
+    progress.fail(run, ImageId(19, 999), "too bad")
     began = time.perf_counter()
     code, said = look(tmp_path)
     print(f"20,000 records: {time.perf_counter() - began:.1f} s")  # for who asks (pytest -rA)

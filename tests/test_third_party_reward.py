@@ -24,7 +24,8 @@ from test_report import table
 
 from gradproj.report import build
 from gradproj.runs import scores
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 script = scored.script
 
@@ -108,17 +109,17 @@ def test_the_pages_commands_work_in_another_folder_without_a_change_in_gradproj(
         return Run.open(folder)
 
     run = do(climbed, "climbed")
-    start, kept = recorded(run, "named_colour")["0000-0"]
+    start, kept = recorded(run, "named_colour")[ImageId(0, 0)]
     assert kept > start
     assert run.config["rewards"]["named_colour"] == {"_target_": "named_colour.NamedColour", "width": 0.5}
     given = scores.read(do(held_out, "after", "held_out=after"))["named_colour"]
-    assert given.values["0000-0"][0] == pytest.approx(start, rel=1e-5)
+    assert given.values[ImageId(0, 0)][0] == pytest.approx(start, rel=1e-5)
     old = launch(tmp_path / "old", *small, "reward=shapes_matcher", "rewards=[shapes_matcher]", "seeds=1")
     monkeypatch.chdir(tmp_path)
     assert again[:2] == ["gradproj", "score"] and again[-1] == "results/runs/*"
     assert script(*again[2:-1], old.folder)[0] == 0
     assert scores.read(old)["named_colour"].checkpoint == given.checkpoint
-    assert scores.read(old)["named_colour"].values["0000-0"][0] == pytest.approx(start, rel=1e-5)
+    assert scores.read(old)["named_colour"].values[ImageId(0, 0)][0] == pytest.approx(start, rel=1e-5)
     build(tmp_path / "old")
     assert "named_colour" in table(tmp_path / "old").columns
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gradproj.errors import UserError
 from gradproj.runs import diversity as file
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
 
 SEED = 2020  # torch-fidelity's default
 

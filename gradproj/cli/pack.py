@@ -8,8 +8,8 @@ import argparse
 from pathlib import Path
 
 from gradproj.errors import UserError
+from gradproj.runs.folder import Run
 from gradproj.runs.packing import pack, unpack
-from gradproj.runs.records import Run
 
 
 def main(arguments: list[str]) -> int:

@@ -6,7 +6,6 @@ Torch and all that needs it is imported once there is work, so that ``--help`` a
 import json
 import os
 import sys
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -16,8 +15,9 @@ from gradproj.errors import Incomplete, UserError
 from gradproj.execution import settings as inputs
 from gradproj.execution.compose import data_folder
 from gradproj.runs.environment import COMMAND
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import Share
 from gradproj.runs.pictures import before_after
-from gradproj.runs.records import Run
 
 if TYPE_CHECKING:
     from gradproj.execution.worker import Outcome
@@ -44,11 +44,11 @@ def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
     from gradproj.execution import worker
 
     outcome = worker.complete(plain, prompts, model, method)
-    _show(outcome.run, {outcome.run.name(*image) for image in inputs.images(plain, len(prompts))})
+    _show(outcome.run, inputs.images(plain, len(prompts)))
     return outcome
 
 
-def _show(run: Run, own: Collection[str]) -> None:
+def _show(run: Run, own: Share) -> None:
     """One line of numbers and where to look; ``own`` are the images that this command was to see to."""
     from gradproj.report import summary
 
@@ -57,11 +57,11 @@ def _show(run: Run, own: Collection[str]) -> None:
     try:
         print(summary(run.folder))
     except UserError as error:
-        if run.damaged(own):
+        if any(image in own for image in run.damaged()):
             raise
         print(f"no summary: {error}", file=sys.stderr)  # another worker's record: this one's own are whole
     print(f"records:      {run.images}")
-    print(f"before/after: {before_after(run.images) or 'no PNGs here'}")
+    print(f"before/after: {before_after(run) or 'no PNGs here'}")
 
 
 if __name__ == "__main__":

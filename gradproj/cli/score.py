@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gradproj.errors import UserError
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
 
 
 def main(arguments: list[str]) -> int:

@@ -14,23 +14,23 @@ from gradproj.diversity.measures import SEED, Measures, measure
 from gradproj.errors import UserError
 from gradproj.runs import diversity as file
 from gradproj.runs.diversity import Diversity
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.runs.pictures import open_rgb
-from gradproj.runs.records import Run
 
 LIBRARIES = ("torch", "torchvision", "torch-fidelity", "vendi-score", "scikit-learn", "scipy", "numpy", "pillow")
-SUFFIX = {"start": "-start", "kept": ""}
 SHOWN = 5  # missing pictures named in one message
 
 Features = Float[np.ndarray, "n d"]
 Logits = Float[np.ndarray, "n classes"]
 
 
-def pictures(run: Run, names: Sequence[str]) -> dict[str, list[Path]]:
-    """Set -> the pictures of the images ``names``; ``UserError`` with a list where some are not there."""
-    found = {name: [run.images / f"{image}{SUFFIX[name]}.png" for image in names] for name in file.SETS}
+def pictures(run: Run, images: Sequence[ImageId]) -> dict[str, list[Path]]:
+    """Set -> the pictures of ``images``; ``UserError`` with a list where some are not there."""
+    found = {name: [run.pictures(image)[name] for image in images] for name in file.SETS}
     every = [path for paths in found.values() for path in paths]
     absent = [path for path in every if not path.is_file()]
-    if not names:
+    if not images:
         raise UserError(f"{run.folder} holds no finished image; finish it: {run.command}")
     if absent:
         shown = ", ".join(path.name for path in absent[:SHOWN])
@@ -48,13 +48,13 @@ def of_run(run: Run, features: str, network: FeatureNetwork, seed: int = SEED, b
     ``features`` is the network's name. Pictures count in the order of their sorted names. ``UserError`` for missing or
     unreadable pictures, and features that are no finite numbers.
     """
-    names, digest = file.images(run)
-    paths = pictures(run, names)
+    images, digest = file.images(run)
+    paths = pictures(run, images)
     identity = {"run": run.folder.name, "images": digest, "features": features, "weights": dict(network.weights)}
     identity["seed"] = seed
     if _there(run, identity):
         return False
-    prompts = np.array([int(name.split("-")[0]) for name in names])
+    prompts = np.array([image.prompt for image in images])
     sets = {name: _set(run, name, network, paths[name], prompts, seed, batch) for name in file.SETS}
     libraries = {name: version(name) for name in LIBRARIES}
     file.write(run, Diversity(identity | {"libraries": libraries}, sets))

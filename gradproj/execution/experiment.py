@@ -15,10 +15,9 @@ from gradproj.execution.trajectory import Track, Tracks, to_pictures
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
 from gradproj.runs import progress
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.types import Method, Model, Reward
-
-Key = tuple[int, int]  # (prompt id, seed) names an image
 
 
 @dataclass
@@ -64,11 +63,11 @@ class Experiment:
             raise UserError(f"a setting or a prompt does not fit: {error}") from error
 
     def _rehearse(self, batch: int) -> None:
-        images = [(0, seed) for seed in range(batch)]
+        images = [ImageId(0, seed) for seed in range(batch)]
         for _ in self.iterate(images, steps=1):
             pass
 
-    def iterate(self, images: Sequence[Key], steps: int) -> Iterator[Step]:
+    def iterate(self, images: Sequence[ImageId], steps: int) -> Iterator[Step]:
         """The loop on these images as one batch: ``steps`` + 1 items, nothing recorded."""
         texts = [self.prompts[prompt] for prompt, _ in images]
         return optimize(
@@ -82,7 +81,7 @@ class Experiment:
             [generator("method", *image) for image in images],
         )
 
-    def complete(self, run: Run, images: Sequence[Key], batch: int) -> int:
+    def complete(self, run: Run, images: Sequence[ImageId], batch: int) -> int:
         """Optimise and record ``images``, ``batch`` at a time; returns how many failed (each leaves its reason).
 
         The batches come in an order that no other process shares, and what another one recorded meanwhile is left out:
@@ -94,14 +93,14 @@ class Experiment:
         try:
             with tqdm(total=len(images), desc="images", disable=None, position=0) as bar:
                 for chunk in batches:
-                    missing = [image for image in chunk if not run.has(*image)]
+                    missing = [image for image in chunk if not run.has(image)]
                     failed += self._try(run, missing) if missing else 0
                     bar.update(len(chunk))
         finally:
             progress.rest(run)
         return failed
 
-    def _try(self, run: Run, images: Sequence[Key], alone: Sequence[str] = ()) -> int:
+    def _try(self, run: Run, images: Sequence[ImageId], alone: Sequence[str] = ()) -> int:
         """A batch; where the GPU's memory does not do, its images one by one, then under a cheaper memory policy.
 
         Every image that is made so, then or later, has it in its note.
@@ -115,7 +114,7 @@ class Experiment:
             if type(error).__module__.startswith("submitit"):
                 raise  # the scheduler ends this worker: no fault of the image's
             for image in images:
-                progress.fail(run, *image, f"{type(error).__name__}: {error}")
+                progress.fail(run, image, f"{type(error).__name__}: {error}")
             return len(images)
         if reason and len(images) > 1:
             return sum(self._try(run, [image], ["batch=1"]) for image in images)
@@ -124,14 +123,14 @@ class Experiment:
             if saved:
                 self._saved.append(saved)
                 return self._try(run, images, alone)
-            progress.fail(run, *images[0], f"out of memory under the cheapest policy: {reason}")
+            progress.fail(run, images[0], f"out of memory under the cheapest policy: {reason}")
             return 1
         otherwise = [*alone, *self._saved]
         for image in images if otherwise else ():
-            progress.note(run, *image, f"out of memory: {': '.join(otherwise)}")
+            progress.note(run, image, f"out of memory: {': '.join(otherwise)}")
         return failed
 
-    def _complete_batch(self, run: Run, images: Sequence[Key]) -> int:
+    def _complete_batch(self, run: Run, images: Sequence[ImageId]) -> int:
         texts = [self.prompts[prompt] for prompt, _ in images]
         tracks = Tracks(self.rewards, texts, self.steps, self.score_every)
         steps = self.iterate(images, self.steps)
@@ -144,16 +143,16 @@ class Experiment:
         tracks.score_best()
         return sum(not self._record(run, image, track) for image, track in zip(images, tracks.each, strict=True))
 
-    def _record(self, run: Run, image: Key, track: Track) -> bool:
+    def _record(self, run: Run, image: ImageId, track: Track) -> bool:
         """Whether the image came to a usable end; if not, it leaves its reason."""
         last = track.rows[-1]["reward"]
         if track.longest_stall >= min(self.max_skips, self.steps) or not math.isfinite(last):
             reason = f"no usable gradient (zero or not finite) in {track.longest_stall} steps in a row"
-            progress.fail(run, *image, f"{reason}, last reward {last}")
+            progress.fail(run, image, f"{reason}, last reward {last}")
             return False
         kept = track.best if self.keep == "best" else track.last
         start, end = to_pictures(torch.stack([track.start, kept]))
-        run.write(*image, track.rows, {"-start": start, "": end})
+        run.write(image, track.rows, {"start": start, "kept": end})
         return True
 
 

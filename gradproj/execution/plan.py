@@ -16,9 +16,9 @@ from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.runs import scores
-from gradproj.runs.naming import fingerprint
+from gradproj.runs.folder import Run, find
+from gradproj.runs.naming import ImageId, Share, fingerprint
 from gradproj.runs.progress import failures
-from gradproj.runs.records import Run, find
 
 SAMPLE = 20  # records that are read for an estimate
 
@@ -44,7 +44,7 @@ class Cell:
 
 def cell(
     science: Mapping[str, Any],
-    images: Iterable[tuple[int, int]],
+    images: Share,
     retries: int,
     results: Path,
     after: Iterable[str] = (),
@@ -61,22 +61,20 @@ def cell(
     for run in own:
         recorded |= run.recorded()
         failed |= failures(run)
-        cut |= {path.stem for path in run.images.glob("[!.]*.csv")} - recorded
+        cut |= run.damaged()
         unscored = scores.unscored(run, after, run.recorded())
     missing: Counter[str] = Counter()
-    wanted = [f"{prompt:04d}-{seed}" for prompt, seed in images]
-    for name in wanted:
-        if name in recorded:
-            continue
-        attempts = len(failed.get(name, []))
+    done = sum(image in images for image in recorded)
+    for image in failed.keys() & set(filter(images.__contains__, failed)):
+        attempts = len(failed[image])
         if attempts > retries:
             missing[f"given up after {attempts} attempts"] += 1
-        elif attempts:
-            missing[f"failed ({failed[name][-1][:80]}), to be tried again"] += 1
         else:
-            missing["cut, to be made again" if name in cut else "not begun"] += 1
+            missing[f"failed ({failed[image][-1][:80]}), to be tried again"] += 1
+    again = sum(image in images for image in cut - failed.keys())
+    missing += Counter({"cut, to be made again": again, "not begun": len(images) - done - missing.total() - again})
     like = own or [run for run in there if _alike(run.config, science)]
-    return Cell(prefix, len(recorded.intersection(wanted)), missing, unscored, *_costs(like))
+    return Cell(prefix, done, missing, unscored, *_costs(like))
 
 
 def total(cells: Iterable[Cell]) -> str:
@@ -110,10 +108,11 @@ def _costs(runs: list[Run]) -> tuple[float | None, str, float | None]:
     seconds, sizes, device = [], [], "unknown device"
     for run in runs:
         for path in islice(run.images.glob("[0-9]*.csv"), SAMPLE):
+            image = ImageId.parse(path.stem)
             with contextlib.suppress(UserError, FileNotFoundError):  # damaged, or moved by now
                 last = run.check(path.stem, path.read_bytes()).decode().splitlines()[-1].split(",")
                 seconds.append(float(last[1]))
-            pictures = (path.with_suffix(".png"), path.with_name(f"{path.stem}-start.png"))
+            pictures = run.pictures(image).values()
             sizes.append(sum(one.stat().st_size for one in (path, *pictures) if one.exists()) / 1e6)
         try:
             device = json.loads((run.folder / "env.json").read_text(encoding="utf-8"))["device"]

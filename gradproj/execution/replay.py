@@ -17,7 +17,8 @@ import pandas as pd
 
 from gradproj.errors import UserError
 from gradproj.files import place
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 TOLERANCE = 1e-3  # of a column's range over the steps
 FRAMES, SIDE, PAUSE = 60, 256, 80  # of an animation: at most so many pictures, pixels, milliseconds each
@@ -26,9 +27,10 @@ FRAMES, SIDE, PAUSE = 60, 256, 80  # of an animation: at most so many pictures, 
 def replay(folder: Path, image: str, settings: list[str], batch: int | None = None, gif: bool = False) -> bool:
     """Make ``image`` of the run in ``folder`` again, print the comparison; whether it is the same."""
     run = Run.open(folder.resolve())
-    recorded = _record(run, image)
+    own = _image(run, image)
+    recorded = run.table(own)
     batch = batch or _batch(run)
-    rows, pictures = _again(run, image, settings, batch)
+    rows, pictures = _again(run, own, settings, batch)
     again = pd.DataFrame(rows).reindex(columns=recorded.columns)
     again = again.astype(float).map(lambda value: float(f"{value:.6g}"))  # as a record has them
     if len(again) != len(recorded):
@@ -42,9 +44,9 @@ def replay(folder: Path, image: str, settings: list[str], batch: int | None = No
     if not same:
         print("other machine, versions or batch (a run's last batch is shorter: try --batch N)? env.json has the run's")
     if same:
-        _restore(run, image, again, pictures)
+        _restore(run, own, again, pictures)
     if gif:
-        for path in _animate(run, image, pictures):
+        for path in _animate(run, own, pictures):
             print(path)
     return same
 
@@ -63,12 +65,11 @@ def deviations(recorded: pd.DataFrame, again: pd.DataFrame) -> pd.Series:
     return pd.Series(np.where(given.any(0), apart.max(0) / scale, apart.max(0)), index=columns)
 
 
-def _record(run: Run, image: str) -> pd.DataFrame:
-    for name, content in run.records():
-        if name == image:
-            header = content.partition(b"\n")[0].decode().split(",")
-            return pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(header, float))
-    raise UserError(f"{run.folder} has no record of {image}: give <prompt id>-<seed>, such as {run.name(0, 0)}")
+def _image(run: Run, text: str) -> ImageId:
+    try:
+        return ImageId.parse(text)
+    except ValueError as error:
+        raise UserError(f"{run.folder} has no record of {text}: {error}") from error
 
 
 def _batch(run: Run) -> int:
@@ -77,7 +78,7 @@ def _batch(run: Run) -> int:
     return int(typed[-1]) if typed else 16
 
 
-def _again(run: Run, image: str, settings: list[str], batch: int) -> tuple[list[dict[str, float]], dict[int, Any]]:
+def _again(run: Run, image: ImageId, settings: list[str], batch: int) -> tuple[list[dict[str, float]], dict[int, Any]]:
     """The rows, and step -> picture of every step."""
     from gradproj.execution import settings as inputs
     from gradproj.execution.compose import compose_stored
@@ -91,10 +92,9 @@ def _again(run: Run, image: str, settings: list[str], batch: int) -> tuple[list[
     _refuse_other_weights(run, made)
     loop = {key: config[key] for key in LOOP}
     experiment = Experiment(**made, target=inputs.target(config), prompts=config["prompts"], **loop)
-    prompt, seed = map(int, image.split("-"))
-    tracks = Tracks(made["rewards"], [config["prompts"][prompt]] * batch, config["steps"], config["score_every"])
+    tracks = Tracks(made["rewards"], [config["prompts"][image.prompt]] * batch, config["steps"], config["score_every"])
     pictures = {}
-    for step in experiment.iterate([(prompt, seed)] * batch, config["steps"]):
+    for step in experiment.iterate([image] * batch, config["steps"]):
         tracks.follow(step)
         pictures[step.index] = to_pictures(step.image[:1])[0]
     tracks.score_best()
@@ -112,18 +112,17 @@ def _refuse_other_weights(run: Run, made: Mapping[str, Any]) -> None:
             )
 
 
-def _restore(run: Run, image: str, rows: pd.DataFrame, pictures: Mapping[int, Any]) -> None:
+def _restore(run: Run, image: ImageId, rows: pd.DataFrame, pictures: Mapping[int, Any]) -> None:
     """Put the start and the kept picture where there is none."""
     kept = int(np.nanargmax(rows["reward"])) if run.config["keep"] == "best" else max(pictures)
-    for suffix, picture in {"-start": pictures[0], "": pictures[kept]}.items():
-        path = run.images / f"{image}{suffix}.png"
+    for path, picture in ((run.start(image), pictures[0]), (run.kept(image), pictures[kept])):
         if not path.exists():
             run.images.mkdir(exist_ok=True)
             place(path, _bytes(picture, "PNG"))
             print(f"made again: {path}")
 
 
-def _animate(run: Run, image: str, pictures: Mapping[int, Any]) -> Iterator[Path]:
+def _animate(run: Run, image: ImageId, pictures: Mapping[int, Any]) -> Iterator[Path]:
     """``<image>.gif``, FRAMES steps at most, the last for longer; ``<image>-steps.png``, the scored ones."""
     from gradproj.runs.pictures import strip
 

@@ -1,15 +1,15 @@
 """Score a finished run's saved pictures with another reward, without optimising again."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from gradproj.errors import UserError
 from gradproj.runs import scores
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.runs.pictures import open_rgb
-from gradproj.runs.records import Run
 from gradproj.runs.scores import Scores
 
 
@@ -19,7 +19,7 @@ def rescore(
     reward: Any,
     settings: Mapping[str, Any],
     batch: int = 8,
-    images: Collection[str] | None = None,
+    images: Collection[ImageId] | None = None,
 ) -> int:
     """Add ``reward``'s official scores of the recorded ``images`` (None: all) to ``<run>/scores/<name>.csv``.
 
@@ -28,9 +28,10 @@ def rescore(
     run may come without).
     """
     checkpoint = {"weights": dict(reward.weights), "settings": dict(settings)}
-    wanted = run.done() if images is None else run.done() & set(images)
-    missing = sorted(wanted - scores.given(run, name, checkpoint).keys())
-    pictures = [path for image in missing for path in _pictures(run, image)]
+    recorded = run.recorded()
+    wanted = recorded if images is None else recorded & set(images)
+    missing = sorted(wanted - scores.given(run, name, checkpoint).keys(), key=str)
+    pictures = [path for image in missing for path in run.pictures(image).values()]
     absent = [path for path in pictures if not path.is_file()]
     if absent:
         raise UserError(
@@ -43,14 +44,9 @@ def rescore(
     return len(missing)
 
 
-def _pictures(run: Run, image: str) -> tuple[Path, Path]:
-    """Start and kept."""
-    return run.images / f"{image}-start.png", run.images / f"{image}.png"
-
-
-def _score(run: Run, name: str, reward: Any, images: Sequence[str]) -> dict[str, tuple[float, float]]:
-    prompts = [run.config["prompts"][int(image.split("-")[0])] for image in images]
-    start, kept = zip(*(map(open_rgb, _pictures(run, image)) for image in images), strict=True)
+def _score(run: Run, name: str, reward: Any, images: Sequence[ImageId]) -> dict[ImageId, tuple[float, float]]:
+    prompts = [run.config["prompts"][image.prompt] for image in images]
+    start, kept = zip(*(map(open_rgb, run.pictures(image).values()) for image in images), strict=True)
     try:
         first, last = (reward.score(pictures, prompts).tolist() for pictures in (start, kept))
         return dict(zip(images, zip(first, last, strict=True), strict=True))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import UserError
-from gradproj.runs.naming import target
+from gradproj.runs.naming import Share, target
 
 KEYS = {"model", "method", "reward", "rewards", "prompts", "seeds", "steps", "batch", "shard", "shards", "keep"}
 KEYS |= {"held_out", "max_retries", "protocol", "score_every", "max_skips", "results", "untuned_lr", "block", "tuned"}
@@ -89,10 +89,9 @@ def split_rewards(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return {**plain, "rewards": {name: scored[name] for name in now}}, after
 
 
-def images(plain: Mapping[str, Any], prompts: int) -> list[tuple[int, int]]:
-    """The images (prompt id, seed) of this worker's shard."""
-    every = [(prompt, seed) for prompt in range(prompts) for seed in range(plain["seeds"])]
-    return every[plain["shard"] :: plain["shards"]]
+def images(plain: Mapping[str, Any], prompts: int) -> Share:
+    """The images of this worker's shard."""
+    return Share(prompts, plain["seeds"], plain["shard"], plain["shards"])
 
 
 def _is_weight(value: Any) -> bool:

@@ -4,20 +4,20 @@ Knows nothing of Hydra: settings are the plain dictionaries that ``inputs.check`
 """
 
 import errno
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.execution import settings as inputs
-from gradproj.execution.experiment import Experiment, Key
+from gradproj.execution.experiment import Experiment
 from gradproj.execution.parts import make, parts
 from gradproj.execution.rescore import rescore
 from gradproj.runs import progress, scores
 from gradproj.runs.environment import describe
-from gradproj.runs.naming import LOOP, named, science
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import LOOP, ImageId, Share, named, science
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,22 @@ def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: 
     experiment = _experiment(plain, prompts)
     run = _open(experiment, plain, model, method)
     images = inputs.images(plain, len(prompts))
-    own = {run.name(*image) for image in images}
     try:
         progress.ask(run, plain["seeds"], after)
         experiment.complete(run, _missing(run, images, plain["max_retries"]), plain["batch"])
         del experiment  # the held-out rewards get the memory that the generator had
-        _score_after(run, after, plain["batch"], own)
+        _score_after(run, after, plain["batch"], images)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise UserError(f"no space left for {run.folder}: make room, then give the same command again") from error
-    return _outcome(run, own, plain["max_retries"])
+    return _outcome(run, images, plain["max_retries"])
 
 
-def _outcome(run: Run, own: Collection[str], retries: int) -> Outcome:
-    attempts = [len(lines) for name, lines in progress.failures(run).items() if name in own]
+def _outcome(run: Run, images: Share, retries: int) -> Outcome:
+    attempts = [len(lines) for image, lines in progress.failures(run).items() if image in images]
     given_up = [count for count in attempts if count > retries]
-    recorded = len(run.recorded().intersection(own))
+    recorded = sum(image in images for image in run.recorded())
     return Outcome(run, recorded, len(attempts) - len(given_up), len(given_up), max(given_up, default=0))
 
 
@@ -108,17 +107,18 @@ def _open(experiment: Experiment, plain: Mapping[str, Any], model: str, method: 
     return Run.create(Path(plain["results"]), covered, environment)
 
 
-def _missing(run: Run, images: Sequence[Key], retries: int) -> list[Key]:
+def _missing(run: Run, images: Share, retries: int) -> list[ImageId]:
     """The images to do, and how many are given up; damaged records of this worker's images are moved aside first."""
-    own = {run.name(*image) for image in images}
-    damaged = run.damaged(own)
-    for name in damaged:
-        run.set_aside(name)
+    damaged = sorted(image for image in run.damaged() if image in images)
+    for image in damaged:
+        run.set_aside(image)
     done = run.recorded()
-    given_up = {name for name, attempts in progress.failures(run).items() if len(attempts) > retries}
-    missing = [image for image in images if run.name(*image) not in done | given_up]
-    lost = len(own & given_up)
-    print(f"{run.folder}: {len(own & done)} of {len(own)} images recorded, {len(missing)} to do", flush=True)
+    given_up = {image for image, attempts in progress.failures(run).items() if len(attempts) > retries}
+    left = done | given_up
+    missing = [image for image in images if image not in left]
+    lost = sum(image in images for image in given_up)
+    here = sum(image in images for image in done)
+    print(f"{run.folder}: {here} of {len(images)} images recorded, {len(missing)} to do", flush=True)
     if damaged:
         print(f"{len(damaged)} of the others were damaged ({damaged[0]}, ...): moved aside to {run.images}/*.damaged")
     if lost:
@@ -126,10 +126,10 @@ def _missing(run: Run, images: Sequence[Key], retries: int) -> list[Key]:
     return missing
 
 
-def _score_after(run: Run, after: Mapping[str, Any], batch: int, images: Collection[str]) -> None:
+def _score_after(run: Run, after: Mapping[str, Any], batch: int, images: Share) -> None:
     """The rewards of ``held_out=after``, one after another, from the saved pictures of this worker's images."""
     for path in scores.set_damaged_aside(run):
         print(f"a damaged file of scores was moved aside: {path}", flush=True)
-    recorded = run.recorded().intersection(images)
+    recorded = {image for image in run.recorded() if image in images}
     for name in scores.unscored(run, after, recorded):
         rescore(run, name, make(after[name]), science(after[name]), batch, recorded)

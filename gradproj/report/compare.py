@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproj.report.load import Curves, plain
-from gradproj.runs.naming import LOOP, fingerprint
+from gradproj.runs.naming import LOOP, Share, fingerprint
 
 BASELINE = "ours"  # the label that the others are set against
 START_TOLERANCE = 1e-3  # of a score's spread over the starts: official scores of the same images on other hardware
@@ -57,7 +57,7 @@ def _names(config: Mapping[str, Any]) -> tuple[str, str, str]:
 def _comparison(name: str, group: Sequence[Curves]) -> Comparison:
     model, target, protocol = _names(group[0].run.config)
     scores = [score for score in group[0].scores if all(score in curves.scores for curves in group)]
-    _, prompts = np.unique([image.split("-")[0] for image in group[0].names], return_inverse=True)
+    _, prompts = np.unique([image.prompt for image in group[0].images], return_inverse=True)
     return Comparison(name, model, target, protocol, _labelled(group), scores, prompts)
 
 
@@ -105,21 +105,19 @@ def _natural(label: str) -> list[str | float]:
 
 def _problems(comparison: Comparison) -> Iterator[str]:
     first, *others = runs = list(comparison.methods.values())
-    seeds = 1 + max(int(name.split("-")[1]) for curves in runs for name in curves.names)
-    everything = [
-        first.run.name(prompt, seed) for prompt in range(len(first.run.config["prompts"])) for seed in range(seeds)
-    ]
+    seeds = 1 + max(image.seed for curves in runs for image in curves.images)
+    everything = Share(len(first.run.config["prompts"]), seeds)
     for curves in runs:
-        missing = sorted(set(everything) - set(curves.names))
+        missing = sorted(set(everything) - set(curves.images))
         if missing:
-            shown = " ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            shown = " ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             yield (
                 f"{curves.run.folder.name} lacks {len(missing)} of {len(everything)} images ({shown}); "
                 f"finish it: {curves.run.command} seeds={seeds} shard=0 shards=1"
             )
     for curves in others:
         differences = _other_weights(first, curves, comparison.scores)
-        if curves.names == first.names:
+        if curves.images == first.images:
             differences = chain(differences, _other_start(first, curves, comparison.scores))
         for difference in differences:
             yield (
@@ -147,4 +145,4 @@ def _other_start(one: Curves, other: Curves, scores: Sequence[str]) -> Iterator[
         first, second = one.scores[score][:, 0], other.scores[score][:, 0]
         scale = first.std() if len(first) > 1 and np.ptp(first) > 0 else np.abs(first).max()
         for index in np.flatnonzero(np.abs(second - first) > START_TOLERANCE * scale + 1e-6)[:1]:
-            yield f"{score} of image {one.names[index]} at step 0 is {second[index]:.6g} against {first[index]:.6g}"
+            yield f"{score} of image {one.images[index]} at step 0 is {second[index]:.6g} against {first[index]:.6g}"

@@ -37,7 +37,7 @@ def gap(curves: Curves, scores: Sequence[str]) -> Array:
     scale is left out of the mean; NaN where none has one.
     """
     others = [gain(curves, score) for score in held_out(curves, scores)]
-    given = np.isfinite(others).sum(0) if others else np.zeros(len(curves.names), dtype=np.int64)
-    total = np.nansum(others, axis=0) if others else np.zeros(len(curves.names))
-    mean = np.divide(total, given, out=np.full(len(curves.names), np.nan), where=given > 0)
+    given = np.isfinite(others).sum(0) if others else np.zeros(len(curves.images), dtype=np.int64)
+    total = np.nansum(others, axis=0) if others else np.zeros(len(curves.images))
+    mean = np.divide(total, given, out=np.full(len(curves.images), np.nan), where=given > 0)
     return gain(curves, scores[0]) - mean

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from gradproj.errors import UserError
 from gradproj.runs import progress
 from gradproj.runs import scores as scores_given_later
-from gradproj.runs.records import COLUMNS, Run
+from gradproj.runs.folder import COLUMNS, Run
+from gradproj.runs.naming import ImageId
 
 Array = NDArray[np.float64]
 LATENT = ("latent_rms", "cosine", "flatness", "distance")  # columns of a record that say whether the latent is noise
@@ -29,7 +29,7 @@ class Curves:
     """
 
     run: Run
-    names: list[str]  # images, sorted
+    images: list[ImageId]  # in the order of their names
     steps: NDArray[np.int64]  # (steps,)
     exact: NDArray[np.bool_]  # (steps,): no unscored earlier step would have been kept instead
     seconds: Array  # (images, steps), per image, cumulative
@@ -64,7 +64,7 @@ def summary(folder: Path) -> str:
         return f"{folder.name} | no finished image | n 0"
     found = curves(run, records, whole=False)
     changes = [f"{score} {v[:, 0].mean():.4g} -> {v[:, -1].mean():.4g}" for score, v in found.scores.items()]
-    return " | ".join([folder.name, *changes, f"{found.seconds[:, -1].mean():.3g} s/image", f"n {len(found.names)}"])
+    return " | ".join([folder.name, *changes, f"{found.seconds[:, -1].mean():.3g} s/image", f"n {len(found.images)}"])
 
 
 def plain(value: object) -> str:
@@ -79,13 +79,16 @@ def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves
     """
     if not records:
         raise UserError(f"{run.folder} holds no finished image; finish it: {run.command}")
+    images: list[ImageId] = []
     for name in records:
-        if not re.fullmatch(r"\d+-\d+", name) or name != run.name(*map(int, name.split("-"))):
-            raise UserError(f"{run.images / name}.csv is not called <prompt id>-<seed>; move it away")
+        try:
+            images.append(ImageId.parse(name))
+        except ValueError as error:
+            raise UserError(f"{run.images / name}.csv is not called <prompt id>-<seed>; move it away") from error
     _refuse_strangers(run, records)
     table = _parse(run, list(records.values()))
     column = {name: table[:, :, index] for index, name in enumerate(run.header.split(","))}
-    scored = _scored(run, list(records), column["step"], table[:, :, len(COLUMNS) :])
+    scored = _scored(run, images, column["step"], table[:, :, len(COLUMNS) :])
     kept, exact = _kept(run.config["keep"], column["reward"], scored)
     steps = np.flatnonzero(scored.all(0))
     if not exact[-1]:
@@ -93,20 +96,20 @@ def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves
             f"{run.folder}: the best step of an image has no scores; delete the run and give: {run.command}"
         )
     scores = {name: np.take_along_axis(column[name], kept[:, steps], 1) for name in run.config["rewards"]}
-    later = _given_later(run, list(records), len(steps), whole)
+    later = _given_later(run, images, len(steps), whole)
     scores = _target_first(run.config, scores) | {name: values for name, (_, values) in later.items()}
     checkpoints = {name: checkpoint for name, (checkpoint, _) in later.items()}
     climbed = np.take_along_axis(column["reward"], kept[:, steps], 1)
     latent = {name: column[name][:, steps] for name in LATENT}
     seconds = column["seconds"][:, steps]
-    return Curves(run, list(records), steps, exact[steps], seconds, scores, climbed, latent, checkpoints)
+    return Curves(run, images, steps, exact[steps], seconds, scores, climbed, latent, checkpoints)
 
 
 def _refuse_strangers(run: Run, records: Mapping[str, bytes]) -> None:
     """Refuse records of prompts that the run does not have, and one under two names: no seal covers the name."""
     first: dict[bytes, str] = {}
     for name, content in records.items():
-        if int(name.partition("-")[0]) >= len(run.config["prompts"]):
+        if ImageId.parse(name).prompt >= len(run.config["prompts"]):
             raise UserError(f"{run.images / name}.csv is of a prompt that the run does not have; move it away")
         if (other := first.setdefault(content, name)) != name:
             raise UserError(
@@ -115,20 +118,20 @@ def _refuse_strangers(run: Run, records: Mapping[str, bytes]) -> None:
             )
 
 
-def _given_later(run: Run, names: list[str], steps: int, whole: bool) -> dict[str, tuple[Any, Array]]:
+def _given_later(run: Run, images: list[ImageId], steps: int, whole: bool) -> dict[str, tuple[Any, Array]]:
     """Reward -> (checkpoint, (images, steps)) of the files in the run's scores folder."""
     there = scores_given_later.read(run)
-    lacking = scores_given_later.unscored(run, {*there, *progress.asked_after(run)}, names)
+    lacking = scores_given_later.unscored(run, {*there, *progress.asked_after(run)}, images)
     for reward, count in sorted(lacking.items()) if whole else ():
         raise UserError(
-            f"{run.folder}: {count} of {len(names)} images have no score of {reward} as yet; "
+            f"{run.folder}: {count} of {len(images)} images have no score of {reward} as yet; "
             f"finish it: gradproj score {reward} {run.folder}"
         )
     found: dict[str, tuple[Any, Array]] = {}
     for reward in sorted(there.keys() - lacking.keys()):
         given = there[reward]
-        values = np.full((len(names), steps), np.nan)
-        values[:, [0, -1]] = [given.values[name] for name in names]
+        values = np.full((len(images), steps), np.nan)
+        values[:, [0, -1]] = [given.values[image] for image in images]
         found[reward] = given.checkpoint, values
     return found
 
@@ -146,14 +149,14 @@ def _parse(run: Run, contents: list[bytes]) -> Array:
     return table
 
 
-def _scored(run: Run, names: list[str], step: Array, scores: Array) -> NDArray[np.bool_]:
+def _scored(run: Run, images: list[ImageId], step: Array, scores: Array) -> NDArray[np.bool_]:
     """(images, steps + 1): which rows carry scores. Refuses steps out of order, scores missing or not finite."""
     given = np.any(~np.isnan(scores), axis=2)
     right = (step == np.arange(step.shape[1])) & (np.isfinite(scores).all(2) | ~given)
     right[:, [0, -1]] &= given[:, [0, -1]]
-    for image, row in np.argwhere(~right)[:1]:
+    for place, row in np.argwhere(~right)[:1]:
         raise UserError(
-            f"{run.images / names[image]}.csv: row {row} is not step {row} with one finite number for every score; "
+            f"{run.record(images[place])}: row {row} is not step {row} with one finite number for every score; "
             f"delete it and give: {run.command}"
         )
     return given

@@ -15,7 +15,8 @@ from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.files import place, sealed, unsealed
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 NAME = "diversity.csv"
 SETS = ("start", "kept")
@@ -47,13 +48,13 @@ class Diversity:
     sets: Mapping[str, Measures]
 
 
-def images(run: Run) -> tuple[list[str], str]:
-    """The names of the recorded images, sorted, and a sha256 over them and their records: other records, other hex."""
-    digest, names = hashlib.sha256(), []
+def images(run: Run) -> tuple[list[ImageId], str]:
+    """The recorded images in the order of their names, and a sha256 that is another one for other images or records."""
+    digest, found = hashlib.sha256(), []
     for name, text in sorted(run.records()):
-        names.append(name)
+        found.append(ImageId.parse(name))
         digest.update(f"{name} {hashlib.sha256(text).hexdigest()}\n".encode())
-    return names, digest.hexdigest()
+    return found, digest.hexdigest()
 
 
 def read(run: Run) -> Diversity | None:

@@ -1,15 +1,67 @@
-"""How a run is named: what of its settings the name covers, and their fingerprint. Imports no torch."""
+"""How images and runs are named: an image's id, what of the settings a run's name covers, and their fingerprint.
+
+Imports no torch.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 LOOP = ("steps", "keep", "score_every", "max_skips")
 SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
 # The nodes of a part's settings that change no number: where its weights come from (the name has the weights
 # themselves) and how its networks fit in memory.
 ELSEWHERE = ("source", "memory")
+
+
+class ImageId(NamedTuple):
+    """One image of a run: the prompt's id (its place among the prompts, from 0) and the seed of its noise."""
+
+    prompt: int
+    seed: int
+
+    def __str__(self) -> str:
+        """As the image's files are called, such as ``0003-1``."""
+        return f"{self.prompt:04d}-{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ImageId":
+        """The reverse of ``str``; ``ValueError`` for a text that no image has."""
+        if re.fullmatch(r"[0-9]{4,}-[0-9]+", text):
+            image = cls(*map(int, text.split("-")))
+            if str(image) == text:
+                return image
+        raise ValueError(f"expected <prompt id>-<seed>, such as {cls(3, 1)}, got {text!r}")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The images of one worker: of ``prompts`` x ``seeds`` every ``shards``-th from ``shard`` on, prompt by prompt.
+
+    Counted and looked up without a list, so that a plan of 10**9 images takes no memory.
+    """
+
+    prompts: int
+    seeds: int
+    shard: int = 0
+    shards: int = 1
+
+    def __len__(self) -> int:
+        return len(self._places())
+
+    def __contains__(self, image: ImageId) -> bool:
+        prompt, seed = image
+        inside = 0 <= prompt < self.prompts and 0 <= seed < self.seeds
+        return inside and prompt * self.seeds + seed in self._places()
+
+    def __iter__(self) -> Iterator[ImageId]:
+        return (ImageId(*divmod(place, self.seeds)) for place in self._places())
+
+    def _places(self) -> range:
+        return range(self.prompts * self.seeds)[self.shard :: self.shards]
 
 
 def named(model: str, method: str, target: Sequence[str], plain: Mapping[str, Any]) -> dict[str, Any]:

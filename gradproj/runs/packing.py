@@ -2,7 +2,7 @@
 
 from gradproj.files import place
 from gradproj.runs.archive import bundle
-from gradproj.runs.records import PACKED, Run
+from gradproj.runs.folder import PACKED, Run
 
 
 def pack(run: Run) -> int:

@@ -11,19 +11,20 @@ from PIL.Image import Image as Picture
 
 from gradproj.errors import UserError
 from gradproj.files import place
+from gradproj.runs.folder import Run
 
 
-def before_after(images: Path, most: int = 16) -> Path | None:
+def before_after(run: Run, most: int = 16) -> Path | None:
     """Start above, kept below, for the first ``most`` images of a run; the PNG's path in the run's folder.
 
     None where there are no PNGs, as in a packed run that came without them.
     """
-    both = ((start, start.with_name(start.name.replace("-start", ""))) for start in sorted(images.glob("*-start.png")))
+    both = (tuple(run.pictures(image).values()) for image in sorted(run.recorded(), key=str))
     pairs = list(islice((pair for pair in both if all(one.exists() and one.stat().st_size for one in pair)), most))
     if not pairs:
         return None
-    place(images.parent / "before_after.png", sheet(pairs))
-    return images.parent / "before_after.png"
+    place(run.folder / "before_after.png", sheet(pairs))
+    return run.folder / "before_after.png"
 
 
 def open_rgb(path: Path) -> Picture:

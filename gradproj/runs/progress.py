@@ -14,31 +14,32 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gradproj.files import place
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 BEAT = 30  # seconds between two signs of life of a worker
 
 
-def fail(run: Run, prompt: int, seed: int, reason: str) -> None:
+def fail(run: Run, image: ImageId, reason: str) -> None:
     """Leave word of an image that could not be finished, a line per attempt; a later run tries it again."""
-    path = run.images / f"{run.name(prompt, seed)}.failed"
+    path = run.images / f"{image}.failed"
     before = path.read_bytes() if path.exists() else b""
     place(path, before + " ".join(reason.split()).encode() + b"\n")
 
 
-def failures(run: Run) -> dict[str, list[str]]:
+def failures(run: Run) -> dict[ImageId, list[str]]:
     """Image -> why each attempt at it failed, of the images that are not recorded."""
-    reasons: dict[str, list[str]] = {}
-    for path in run.images.glob("*.failed"):
-        with contextlib.suppress(FileNotFoundError):  # it succeeded this moment
-            reasons[path.stem] = path.read_text(errors="replace").splitlines()
+    reasons: dict[ImageId, list[str]] = {}
+    for path in run.images.glob("[0-9]*.failed"):
+        with contextlib.suppress(FileNotFoundError, ValueError):  # it succeeded this moment, or is no image's
+            reasons[ImageId.parse(path.stem)] = path.read_text(errors="replace").splitlines()
     recorded = run.recorded() if reasons else set()
-    return {name: lines for name, lines in sorted(reasons.items()) if name not in recorded}
+    return {image: lines for image, lines in sorted(reasons.items()) if image not in recorded}
 
 
-def note(run: Run, prompt: int, seed: int, text: str) -> None:
+def note(run: Run, image: ImageId, text: str) -> None:
     """Leave word of how an image came about that is not as the others did."""
-    place(run.images / f"{run.name(prompt, seed)}.note", text.encode() + b"\n")
+    place(run.images / f"{image}.note", text.encode() + b"\n")
 
 
 def ask(run: Run, seeds: int, after: Iterable[str] = ()) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.files import is_sealed, place, sealed, unsealed
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 HEADER = "image,start,kept"
 
@@ -26,7 +27,7 @@ class Scores:
     """``checkpoint``: {"weights": ..., "settings": ...} as a run's own config names them; image -> (start, kept)."""
 
     checkpoint: Mapping[str, Any]
-    values: Mapping[str, tuple[float, float]]
+    values: Mapping[ImageId, tuple[float, float]]
 
 
 def read(run: Run) -> dict[str, Scores]:
@@ -37,7 +38,7 @@ def read(run: Run) -> dict[str, Scores]:
     return found
 
 
-def unscored(run: Run, rewards: Iterable[str], images: Collection[str]) -> dict[str, int]:
+def unscored(run: Run, rewards: Iterable[str], images: Collection[ImageId]) -> dict[str, int]:
     """Reward -> how many of ``images`` it has not scored as yet, of those that lack some; ``UserError`` as ``read``."""
     there = read(run)
     lacking = {name: len(set(images) - (there[name].values.keys() if name in there else set())) for name in rewards}
@@ -56,7 +57,7 @@ def set_damaged_aside(run: Run) -> list[Path]:
     return moved
 
 
-def given(run: Run, reward: str, checkpoint: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def given(run: Run, reward: str, checkpoint: Mapping[str, Any]) -> dict[ImageId, tuple[float, float]]:
     """Image -> (start, kept) of the rows that ``<run>/scores/<reward>.csv`` has by now.
 
     ``UserError`` where another checkpoint gave them, or the records have this reward themselves.
@@ -89,7 +90,10 @@ def add(run: Run, reward: str, scores: Scores) -> Path:
     with _alone(path.parent):
         values = dict(scores.values) | given(run, reward, scores.checkpoint)
         about = {"run": run.folder.name, "reward": reward, **_as_read(scores.checkpoint)}
-        rows = [f"{image},{start:.6g},{kept:.6g}" for image, (start, kept) in sorted(values.items())]
+        rows = [
+            f"{image},{start:.6g},{kept:.6g}"
+            for image, (start, kept) in sorted(values.items(), key=lambda item: str(item[0]))
+        ]
         text = "\n".join([f"# {json.dumps(about, sort_keys=True)}", HEADER, *rows]) + "\n"
         place(path, sealed(text.encode()))
     return path
@@ -125,7 +129,7 @@ def _parse(run: Run, path: Path) -> Scores:
         first, header, *rows = text.decode().splitlines()
         about = json.loads(first.removeprefix("# "))
         cells = [row.split(",") for row in rows]
-        values = {image: (float(start), float(kept)) for image, start, kept in cells}
+        values = {ImageId.parse(image): (float(start), float(kept)) for image, start, kept in cells}
         own = header == HEADER and (about.pop("run"), about.pop("reward")) == (run.folder.name, path.stem)
     except (ValueError, KeyError, TypeError, AttributeError):
         own, about, values = False, {}, {}

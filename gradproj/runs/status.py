@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gradproj.errors import UserError
 from gradproj.runs import progress, scores
-from gradproj.runs.records import Run, find
+from gradproj.runs.folder import Run, find
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Status:
 def status(run: Run) -> Status:
     """Look at one run. Records of prompts that it does not have are not counted; the table refuses them."""
     prompts = len(run.config["prompts"])
-    recorded = {name for name in run.recorded() if int(name.partition("-")[0]) < prompts}
-    seeds = max([1, progress.asked(run), *(1 + int(name.partition("-")[2]) for name in recorded)])
+    recorded = {image for image in run.recorded() if image.prompt < prompts}
+    seeds = max([1, progress.asked(run), *(1 + image.seed for image in recorded)])
     reasons = Counter(lines[-1] if lines else "no reason given" for lines in progress.failures(run).values())
     wanted = prompts * seeds
     running = min(progress.running(run), wanted - len(recorded))

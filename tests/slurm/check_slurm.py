@@ -36,7 +36,7 @@ def whole_and_equal(work: Work, local: Work, method: str = "") -> None:
             mine, other = (one.with_name(one.stem + suffix).read_bytes() for one in (path, expected[name]))
             assert mine == other, f"{name}{suffix}"
     for run in work.runs().values():
-        assert len(run.done()) == len(list(run.images.rglob("*.csv")))
+        assert len(run.recorded()) == len(list(run.images.rglob("*.csv")))
         assert not [path for path in run.images.rglob("*") if path.suffix not in (".csv", ".png", "")]
 
 

@@ -11,7 +11,7 @@ import pytest
 from cluster import Cluster, wait
 from packages import CannotStart
 
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
 
 COMMAND = (sys.executable, "-m", "gradproj", "run")
 PROMPTS = ["a red ring", "a blue square", "an orange cross", "a green circle", "a white triangle", "a purple ring"]

@@ -12,7 +12,7 @@ from gradproj.report.gap import GAP, gap
 from gradproj.report.load import Curves
 from gradproj.report.page.thumbnails import BLOCK, Thumbnails, pictures
 from gradproj.report.tables.main import EARLY
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
 
 
 def head(title: str, comparisons: Sequence[Comparison], thumbnails: Thumbnails) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 def _run(place: int, comparison: Comparison, label: str, curves: Curves, thumbnails: Thumbnails) -> dict[str, Any]:
     found = pictures(curves.run)
-    kinds = sorted({kind for name in curves.names for kind in found.get(name, {})})
+    kinds = sorted({kind for image in curves.images for kind in found.get(image, {})})
     return {
         "comparison": place,
         "method": label,
@@ -52,15 +52,15 @@ def _run(place: int, comparison: Comparison, label: str, curves: Curves, thumbna
         "keep": curves.run.config["keep"],
         "columns": list(curves.run.config["rewards"]),
         "mix": reward if isinstance(reward := curves.run.config["reward"], dict) else None,
-        "names": curves.names,
+        "names": [str(image) for image in curves.images],
         "start": {score: _short(curves.scores[score][:, 0]) for score in comparison.scores},
         "kept": {score: _short(curves.scores[score][:, -1]) for score in comparison.scores},
         "gap": _short(gap(curves, comparison.scores)),
         "seconds": _short(curves.seconds[:, -1]),
         "pictures": {
             kind: [
-                thumbnails.add(found[name][kind], kind == "steps") if kind in found.get(name, {}) else -1
-                for name in curves.names
+                thumbnails.add(found[image][kind], kind == "steps") if kind in found.get(image, {}) else -1
+                for image in curves.images
             ]
             for kind in kinds
         },

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from gradproj.errors import UserError
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 
 BLOCK = 64  # pictures that the page parses in one go, once one of them is near the window
 AS_IT_IS = 64  # pixels: a PNG of at most this side is taken whole
@@ -47,13 +48,13 @@ class Thumbnails:
         return [self._pictures[first : first + BLOCK] for first in range(0, len(self._pictures), BLOCK)]
 
 
-def pictures(run: Run) -> dict[str, dict[str, Path]]:
-    """Image name -> kind -> PNG, of those that are there: "start", "kept", and "<kind>" of <image>-<kind>.png."""
-    found: dict[str, dict[str, Path]] = {}
+def pictures(run: Run) -> dict[ImageId, dict[str, Path]]:
+    """Image -> kind -> PNG, of those that are there: "start", "kept", and "<kind>" of <image>-<kind>.png."""
+    found: dict[ImageId, dict[str, Path]] = {}
     for path in sorted(run.images.glob("[0-9]*.png")) if run.images.is_dir() else []:
-        parts = re.fullmatch(r"(\d+-\d+)(?:-([a-z_]+))?", path.stem)
+        parts = re.fullmatch(r"(\d{4,}-\d+)(?:-([a-z_]+))?", path.stem)
         if parts:
-            found.setdefault(parts[1], {})[parts[2] or "kept"] = path
+            found.setdefault(ImageId.parse(parts[1]), {})[parts[2] or "kept"] = path
     return found
 
 

@@ -35,7 +35,7 @@ def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
 
 
 def worst(curves: Curves, scores: Sequence[str], most: int = WORST) -> list[int]:
-    """Places in ``curves.names`` of the ``most`` largest gaps, the largest first; images without a gap never."""
+    """Places in ``curves.images`` of the ``most`` largest gaps, the largest first; images without a gap never."""
     gaps = gap(curves, scores)
     order = np.argsort(-gaps, kind="stable")  # NaN last
     return order[np.isfinite(gaps[order])][:most].tolist()
@@ -43,8 +43,7 @@ def worst(curves: Curves, scores: Sequence[str], most: int = WORST) -> list[int]
 
 def pair(curves: Curves, image: int) -> tuple[Path, Path]:
     """The PNGs of an image's start and of what was kept."""
-    name = curves.names[image]
-    return curves.run.images / f"{name}-start.png", curves.run.images / f"{name}.png"
+    return curves.run.start(curves.images[image]), curves.run.kept(curves.images[image])
 
 
 def _free(taken: dict[str, bytes], name: str, curves: Curves) -> str:
@@ -79,9 +78,9 @@ def _grid(comparison: Comparison, label: str, curves: Curves, images: Sequence[i
 
 def _caption(comparison: Comparison, curves: Curves, image: int, gap: float) -> list[str]:
     """The prompt in two lines, then the numbers."""
-    name = curves.names[image]
-    prompt = str(curves.run.config["prompts"][int(name.split("-")[0])])
-    lines = [f"{name}   gap {gap:+.2f}"]
+    own = curves.images[image]
+    prompt = str(curves.run.config["prompts"][own.prompt])
+    lines = [f"{own}   gap {gap:+.2f}"]
     for score, short in zip(comparison.scores, _without_prefix(comparison.scores), strict=True):
         ends = curves.scores[score][:, [0, -1]]
         decimals = max(0, render.digits(ends.ravel().tolist()) - 1)

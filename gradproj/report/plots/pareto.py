@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from gradproj.report.compare import Comparison
 from gradproj.report.plots import drawing
 from gradproj.report.tables.main import START
-from gradproj.runs.records import fingerprint
+from gradproj.runs.folder import fingerprint
 
 
 def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:

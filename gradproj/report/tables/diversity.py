@@ -10,7 +10,7 @@ from gradproj.report import paper, render
 from gradproj.report.compare import Comparison
 from gradproj.runs import diversity as file
 from gradproj.runs.diversity import Diversity
-from gradproj.runs.records import Run
+from gradproj.runs.folder import Run
 
 SCORES = {
     "inception_score_1": "IS, 1 split",

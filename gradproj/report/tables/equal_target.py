@@ -57,7 +57,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                 "level": level,
                 "method": label,
                 "run": curves.run.folder.name,
-                "n": len(curves.names),
+                "n": len(curves.images),
             }
             step = np.interp(place, np.arange(len(curves.steps)), curves.steps)
             line |= {"step": step, "seconds_per_image": at(curves.seconds, place).mean()}

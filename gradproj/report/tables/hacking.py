@@ -35,7 +35,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
     for label, curves in comparison.methods.items():
         apart, climb = gap(curves, comparison.scores), gain(curves, target)
         line = {"comparison": comparison.name, "target": target, "method": label, "run": curves.run.folder.name}
-        line |= {"n": len(curves.names), "steps": int(curves.steps[-1])}
+        line |= {"n": len(curves.images), "steps": int(curves.steps[-1])}
         official = curves.climbed[:, -1] - curves.scores[target][:, -1]
         line |= difference("climbed_minus_official", official, bootstrap)
         line |= {

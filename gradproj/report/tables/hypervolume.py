@@ -54,7 +54,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         for label, curves in comparison.methods.items():
             own = float(area(*means[label], corner))
             line = {"comparison": comparison.name, "target": target, "held_out": score, "method": label}
-            line |= {"run": curves.run.folder.name, "n": len(curves.names), "area": own}
+            line |= {"run": curves.run.folder.name, "n": len(curves.images), "area": own}
             line |= {"target_corner": corner[0], "held_out_corner": corner[1]}
             line |= _share("share", own, drawn[label], box, len(bootstrap.images))
             if BASELINE in means and label != BASELINE:

@@ -42,7 +42,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
     for label, curves in comparison.methods.items():
         for place, step in enumerate(curves.steps):
             line = {"comparison": comparison.name, "method": label, "run": curves.run.folder.name}
-            line |= {"n": len(curves.names), "step": int(step)}
+            line |= {"n": len(curves.images), "step": int(step)}
             for name in LATENT:
                 values = curves.latent[name][:, place]
                 low, high = np.quantile(values, [0.05, 0.95])
@@ -93,4 +93,4 @@ def _section(comparison: Comparison) -> render.Section:
 
 def _row(label: str, curves: Curves, place: int) -> list[render.Cell]:
     means = [render.number(curves.latent[name][:, place].mean(), 4) for name in LATENT]
-    return list(map(render.Cell, [label, str(curves.steps[place]), *means, str(len(curves.names))]))
+    return list(map(render.Cell, [label, str(curves.steps[place]), *means, str(len(curves.images))]))

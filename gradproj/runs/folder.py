@@ -9,24 +9,23 @@ A record appears by rename, whole or not at all; a damaged one is moved to ``.cs
 import contextlib
 import io
 import json
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from gradproj.errors import UserError
 from gradproj.files import is_sealed, place, sealed, unsealed
 from gradproj.runs import archive
-from gradproj.runs.naming import fingerprint
+from gradproj.runs.naming import ImageId, fingerprint
 
 COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped", "flatness", "distance")
 EARLIER = COLUMNS[:7]  # of the first records, which are read as if the other two were blank; a column per score follows
 PACKED = "records.tar.xz"
-_NAME = re.compile(r"\d{4,}-\d+")  # of an image: <prompt id>-<seed>
 
 
 def run_id(config: Mapping[str, Any]) -> str:
@@ -95,33 +94,52 @@ class Run:
         """The first lines that a record of this run may have: today's and the first records'."""
         return self.header, ",".join([*EARLIER, *self.config["rewards"]])
 
-    def name(self, prompt: int, seed: int) -> str:
-        return f"{prompt:04d}-{seed}"
+    def record(self, image: ImageId) -> Path:
+        """Where the image's CSV is, or is to be."""
+        return self.images / f"{image}.csv"
 
-    def done(self) -> set[str]:
-        """Names of the images whose whole record is here, packed or not; a damaged one is an error."""
-        return {name for name, _ in self.records()}
+    def start(self, image: ImageId) -> Path:
+        """The PNG of the image before the first step."""
+        return self.images / f"{image}-start.png"
 
-    def has(self, prompt: int, seed: int) -> bool:
+    def kept(self, image: ImageId) -> Path:
+        """The PNG of the image that the run hands over."""
+        return self.images / f"{image}.png"
+
+    def pictures(self, image: ImageId) -> dict[str, Path]:
+        """The two PNGs under the names that scores and diversity have for them."""
+        return {"start": self.start(image), "kept": self.kept(image)}
+
+    def has(self, image: ImageId) -> bool:
         """Whether this image's record is here by now (packed ones are not looked at)."""
-        return is_sealed(self._record(self.name(prompt, seed)))
+        return is_sealed(self.record(image))
 
-    def recorded(self) -> set[str]:
-        """As ``done``, but a damaged record does not count: it is to be redone. Reads all, 100,000 in seconds."""
-        loose = {path.stem for path in self.images.glob("[0-9]*.csv") if _NAME.fullmatch(path.stem) and is_sealed(path)}
-        return loose | {name for name, _ in self.packed()}
+    def recorded(self) -> set[ImageId]:
+        """The images whose whole record is here, packed or not; a damaged one does not count: it is to be redone.
 
-    def damaged(self, names: Iterable[str]) -> list[str]:
-        """Which of ``names`` have a loose record whose seal is not right; a sound one of another form is none."""
-        return [name for name in sorted(names) if self._record(name).exists() and not is_sealed(self._record(name))]
+        Reads all, 100,000 in seconds.
+        """
+        loose = {path.stem for path in self.images.glob("[0-9]*.csv") if is_sealed(path)}
+        return set(_images(loose | {name for name, _ in self.packed()}))
 
-    def set_aside(self, name: str) -> None:
+    def damaged(self) -> set[ImageId]:
+        """The images whose loose record has a seal that is not right; a sound one of another form is none."""
+        return set(_images(path.stem for path in self.images.glob("[0-9]*.csv") if not is_sealed(path)))
+
+    def set_aside(self, image: ImageId) -> None:
         """Move an image's record to ``.csv.damaged`` (where that is taken, ``.csv.2.damaged``): it is to be redone."""
-        record, number = self._record(name), 1
+        record, number = self.record(image), 1
         while (aside := record.with_suffix(f".csv.{number}.damaged" if number > 1 else ".csv.damaged")).exists():
             number += 1
         with contextlib.suppress(FileNotFoundError):  # another worker was first
             record.replace(aside)
+
+    def table(self, image: ImageId) -> pd.DataFrame:
+        """The image's record: a row per step, columns of float64, NaN where blank. ``UserError`` where it has none."""
+        for name, content in self.records():
+            if name == str(image):
+                return pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(self.header.split(","), float))
+        raise UserError(f"{self.folder} has no record of {image}")
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(name, checked CSV text without its seal) of every recorded image, by name; refuses one that stands twice."""
@@ -157,30 +175,33 @@ class Run:
         return text
 
     def write(
-        self, prompt: int, seed: int, rows: Iterable[Mapping[str, float | int | None]], pictures: Mapping[str, Any]
+        self, image: ImageId, rows: Iterable[Mapping[str, float | int | None]], pictures: Mapping[str, Any]
     ) -> None:
-        """Place the pictures (suffix -> PIL image), then the CSV: the CSV's existence is "this image is done".
+        """Place the pictures ("start", "kept": PIL), then the CSV: the CSV's existence is "this image is done".
 
         An image that another worker recorded meanwhile stays as it is; what is left of a cut record is moved aside.
         """
-        name = self.name(prompt, seed)
-        record = self._record(name)
+        record = self.record(image)
         if is_sealed(record):
             return
         if record.exists():
-            self.set_aside(name)
-        for suffix, picture in pictures.items():
+            self.set_aside(image)
+        for kind, picture in pictures.items():
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
-            place(self.images / f"{name}{suffix}.png", buffer.getvalue())
+            place(self.pictures(image)[kind], buffer.getvalue())
         columns = self.header.split(",")
         lines = [self.header, *(",".join(_cell(row.get(column)) for column in columns) for row in rows)]
         text = ("\n".join(lines) + "\n").encode()
         place(record, sealed(text))
-        (self.images / f"{name}.failed").unlink(missing_ok=True)
+        (self.images / f"{image}.failed").unlink(missing_ok=True)
 
-    def _record(self, name: str) -> Path:
-        return self.images / f"{name}.csv"
+
+def _images(names: Iterable[str]) -> Iterator[ImageId]:
+    """Those of ``names`` that are an image's."""
+    for name in names:
+        with contextlib.suppress(ValueError):
+            yield ImageId.parse(name)
 
 
 def find(results: Path) -> tuple[list[Run], list[Path]]:
