@@ -20,7 +20,13 @@ Direction = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]
 
 @runtime_checkable
 class Model(Protocol):
-    """A one-step text-to-image generator, differentiable in its latent."""
+    """A one-step text-to-image generator, differentiable in its latent.
+
+    Making one is cheap: it reads its settings and small files, so that ``weights`` and ``latent_shape`` are known; its
+    networks are fetched and loaded at their first use. Every part is used once before the first image, so that what is
+    missing or damaged is told before the work. A model or a reward that cannot read every prompt may have
+    ``check_prompts(prompts)``, which raises ``ValueError`` for one that it cannot read, without loading anything.
+    """
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -32,7 +38,7 @@ class Model(Protocol):
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """File -> sha256 or revision: part of a run's name."""
+        """File -> sha256 or revision, known without loading it: part of a run's name."""
         ...
 
     def encode(self, prompts: Sequence[str]) -> Any:
@@ -49,6 +55,7 @@ class Reward(Protocol):
     """What a picture is worth, in two forms: one to climb and the official one to report.
 
     A measure that has no differentiable form leaves out ``encode`` and ``__call__``: it can be held out, not climbed.
+    Making one is cheap, and it may have ``check_prompts``, as a model may.
     """
 
     @property

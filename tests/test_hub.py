@@ -4,6 +4,7 @@ import errno
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from fake_hub import REPOSITORY, FakeHub, etag_of
 from huggingface_hub import _tree_cache, constants
 
-from gradproj.errors import UserError
+from gradproj.errors import NotHere, UserError
 from gradproj.pretrained.hub import snapshot
 
 MEGABYTE = bytes(range(256)) * 4096
@@ -61,8 +62,8 @@ def point(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
 def refusal(revision: str = "main", patterns: tuple[str, ...] = PATTERNS, repo: str = REPOSITORY) -> str:
     with pytest.raises(UserError) as caught:
         snapshot(repo, revision, patterns)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(caught.value) or isinstance(caught.value, NotHere)
+    return " ".join(str(caught.value).split())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -119,7 +120,7 @@ def test_offline_what_is_missing_is_named_with_the_command(hub: FakeHub, monkeyp
         text = refusal(revision)
         assert "missing: unet/config.json, unet/model-1.safetensors, unet/model-2.safetensors" in text
         assert "HF_HUB_OFFLINE=0: hf download owner/model --revision" in text
-    assert "is not in the cache, and HF_HUB_OFFLINE=1 forbids" in refusal("other")
+    assert "and HF_HUB_OFFLINE=1 forbids to ask the hub" in refusal("other")
     assert "not whole" in refusal("0" * 40)
     assert not hub.requests
 
@@ -147,6 +148,23 @@ def test_without_network_a_whole_cache_does(hub: FakeHub, commit: bool, caplog: 
     with caplog.at_level(logging.WARNING, "gradproj"):
         assert snapshot(REPOSITORY, found if commit else "main", PATTERNS) == (folder, found)
     assert ("cannot be reached" in caplog.text) is not commit
+
+
+def test_what_is_for_later_is_named_at_once_and_comes_later(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = ("model_index.json",), ("unet/*.safetensors",)
+    folder, commit = snapshot(REPOSITORY, "main", small, later=large)
+    assert set(hub.sent) == set(small)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(NotHere, match=r"missing: unet/model-1\.safetensors, unet/model-2\.safetensors") as told:
+        snapshot(REPOSITORY, "main", small, later=large)
+    assert shlex.split(told.value.commands[0])[2:] == [
+        *(REPOSITORY, "--revision", "main"),
+        *("--include", "model_index.json", "--include", "unet/*.safetensors"),
+    ]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    snapshot(REPOSITORY, commit, large)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert snapshot(REPOSITORY, "main", small, later=large) == (folder, commit)
 
 
 def test_without_network_a_part_of_a_cache_is_refused(hub: FakeHub) -> None:
@@ -177,7 +195,7 @@ REFUSALS = {
     "no revision": ("revision", 404, "RevisionNotFound", ["no revision main", "model.source.revision=main"]),
     "no token": ("revision", 401, "", ["401", "nobody", "auth login"]),
     "token may not": ("revision", 403, "", ["403", "settings/tokens"]),
-    "broken": ("revision", 500, "", ["500", "could not be fetched"]),
+    "broken": ("revision", 500, "", ["500", "cannot be reached"]),
     "broken list": ("tree", 503, "", ["503", "could not be fetched"]),
     "broken files": ("resolve", 502, "", ["502", "could not be fetched"]),
     "no file": ("resolve", 404, "EntryNotFound", ["404", "could not be fetched"]),
@@ -306,7 +324,7 @@ ANSWERS = [("revision", body) for body in (PORTAL, b"", b"{}", b"[]", b'{"id": "
 @pytest.mark.parametrize(("kind", "answer"), [*ANSWERS, ("tree", PORTAL), ("tree", b"")])
 def test_an_answer_that_is_no_hubs(hub: FakeHub, kind: str, answer: bytes) -> None:
     hub.answers[kind] = answer
-    assert "could not be fetched" in refusal()
+    assert ("cannot be reached" if kind == "revision" else "could not be fetched") in refusal()
     hub.answers.clear()
     assert contents(snapshot(REPOSITORY, "main", PATTERNS)[0]) == WANTED
 
@@ -363,7 +381,7 @@ def test_a_client_killed_in_the_middle_leaves_nothing_unchecked(hub: FakeHub, tm
         process.send_signal(signal.SIGKILL)
     hub.damage, hub.hangs_at = False, ""
     offline = subprocess.run(command, env={**environment, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
-    assert "UserError" in offline.stderr
+    assert "NotHere" in offline.stderr
     assert "unet/model-2.safetensors" in offline.stderr
     assert "unet/model-1.safetensors should have sha256" in refusal()  # of the killed one, by the next
     folder, _ = snapshot(REPOSITORY, "main", PATTERNS)

@@ -266,7 +266,9 @@ def test_a_spoilt_folder_is_refused_with_its_name(
 ):
     repo = broken(case, tmp_path, spoil)
     with pytest.raises(UserError, match=expected) as said:
-        explained(case, repo=repo, cache=tmp_path / "prompts").encode(["a red ring"])
+        model = explained(case, repo=repo, cache=tmp_path / "prompts")
+        model.encode(["a red ring"])
+        _ = model.pipeline
     assert str(repo) in str(said.value)
 
 
@@ -334,7 +336,7 @@ def test_of_files_in_two_precisions_the_variant_is_read(case: str, tmp_path: Pat
     )
     assert len([name for name in model.weights if name.endswith(".safetensors")]) == len(list(repo.glob("*/*.fp16.*")))
     with pytest.raises(UserError, match="cannot be loaded"):
-        explained(case, repo=repo, variant=None)
+        _ = explained(case, repo=repo, variant=None).pipeline
 
 
 # What names a run

@@ -135,7 +135,9 @@ def new_modules() -> Iterator[Callable[[], Counter[str]]]:
 def test_only_the_generator_and_the_decoder_stay(case: str, tmp_path: Path, new_modules: Callable[[], Counter[str]]):
     assert not new_modules()
     model = tiny.build(case, cache=tmp_path)
+    assert not new_modules(), "before they are used"
     model.encode(PROMPTS)
+    _ = model.pipeline
     there = new_modules()
     whole: Any = DiffusionPipeline.from_pretrained(tiny.folder(case))
     generator = getattr(whole, "unet", None) or whole.transformer

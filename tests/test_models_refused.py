@@ -143,7 +143,9 @@ def test_sdxl_decodes_as_its_vae_says_whose_latents_have_a_mean_and_a_deviation(
 
 @pytest.mark.parametrize(("repo", "vae_repo", "expected"), FIRST)
 def test_the_fixed_vae_is_for_the_published_repository_alone(repo: str, vae_repo: Any, expected: str, monkeypatch):
-    monkeypatch.setattr(hub, "snapshot", lambda repo, revision, patterns: pytest.fail(f"{repo} at {revision} first"))
+    monkeypatch.setattr(
+        hub, "snapshot", lambda repo, revision, patterns, later=(): pytest.fail(f"{repo} at {revision} first")
+    )
     revision = tiny.composed("sdxl_turbo").source["revision" if expected == repo else "vae_revision"]
     with pytest.raises(pytest.fail.Exception, match=f"^{expected} at {revision} first"):
         explained("sdxl_turbo-plain", repo=repo, vae_repo=vae_repo)

@@ -38,6 +38,14 @@ def parse_all(prompts: Sequence[str]) -> list[tuple[int, int]]:
     return [parse(prompt) for prompt in prompts]
 
 
+class ReadsCaptions:
+    """What the miniature's parts that read prompts have in common: they know which prompts they can read."""
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """``ValueError`` for the first prompt that is no caption of coloured shapes; needs no weights."""
+        parse_all(prompts)
+
+
 def sentence(first: int, second: int = ABSENT) -> str:
     """The caption of one or two objects: the inverse of ``parse``."""
     return " and ".join(_noun(*OBJECTS[index]) for index in (first, second) if index != ABSENT)

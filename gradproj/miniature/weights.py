@@ -15,11 +15,26 @@ Network = TypeVar("Network", bound=nn.Module)
 FOLDER = Path(__file__).parent / "weights"
 
 
-def load_network(network: Network, name: str, device: torch.device) -> tuple[Network, dict[str, str]]:
-    """Fill ``network`` from ``<name>.safetensors``, frozen, in eval mode, on ``device``; also {file: sha256}.
+def name_weights(name: str) -> dict[str, str]:
+    """{file: sha256} of ``<name>.safetensors``; ``UserError`` when it is missing, cut or not the one in SHA256SUMS."""
+    file, content = _read(name)
+    return {file: hashlib.sha256(content).hexdigest()}
 
-    Raises ``UserError`` when the file is missing, cut or not the one in SHA256SUMS.
+
+def load_network(network: Network, name: str, device: torch.device) -> Network:
+    """Fill ``network`` from ``<name>.safetensors``, frozen, in eval mode, on ``device``.
+
+    Raises ``UserError`` when the file does not fit, and as ``name_weights``.
     """
+    file, content = _read(name)
+    try:
+        network.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"{FOLDER / file} does not fit its network: {error}") from error
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _read(name: str) -> tuple[str, bytes]:
     file = f"{name}.safetensors"
     try:
         content = (FOLDER / file).read_bytes()
@@ -34,8 +49,4 @@ def load_network(network: Network, name: str, device: torch.device) -> tuple[Net
             f"{FOLDER / file} is cut or not ours: expected sha256 {expected}, found {found}; "
             "restore it (git checkout, or install gradproj again) or rebuild all with scripts/train_miniature.py"
         )
-    try:
-        network.load_state_dict(load(content))
-    except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{FOLDER / file} does not fit its network: {error}") from error
-    return network.eval().requires_grad_(False).to(device), {file: found}
+    return file, content

@@ -34,7 +34,7 @@ class Flux(OneStepModel):
             raise UserError(f"text_length must be 1 to 512 tokens, got {text_length!r}: type model.text_length=256")
         self.text_length, self.flattening = text_length, flattening
         super().__init__(**common)
-        channels, side = self.network.config.in_channels, self.side
+        channels, side = self.latent_shape[0], self.side
         packed, unpacked = (side**2, channels), (channels // 4, 2 * side, 2 * side)
         self.latent_shape = packed if flattening == "packed" else unpacked
 

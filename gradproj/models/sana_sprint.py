@@ -54,8 +54,8 @@ class SanaSprint(OneStepModel):
     def prompting(self) -> dict[str, Any]:
         return {name: DEFAULTS[name] for name in ("clean_caption", "max_sequence_length", "complex_human_instruction")}
 
-    def decoder_blocks(self) -> list[nn.Module]:
-        return [block for stage in self.decoder.decoder.up_blocks for block in stage]
+    def decoder_blocks(self, decoder: Any) -> list[nn.Module]:
+        return [block for stage in decoder.up_blocks for block in stage]
 
     def generate(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
         gradient_range = GradientRange(self.dtype)

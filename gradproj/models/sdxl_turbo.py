@@ -1,7 +1,8 @@
 """SDXL-Turbo (arXiv 2311.17042): one ancestral Euler step of a distilled SDXL, 512 px, N = 16,384."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from gradproj.pretrained.euler import EulerStep
 from gradproj.pretrained.nodes import PipelineSource, as_node
 from gradproj.pretrained.one_step import OneStepModel
 from gradproj.pretrained.precision import GradientRange
-from gradproj.pretrained.source import fetch_component
+from gradproj.pretrained.source import Component, fetch_component
 from gradproj.types import Image, Latent
 
 PUBLISHED, FIXED_VAE = "stabilityai/sdxl-turbo", "madebyollin/sdxl-vae-fp16-fix"
@@ -41,16 +42,22 @@ class SDXLTurbo(OneStepModel):
     answers = ("encoder_hidden_states", None, "text_embeds", None)
 
     def __init__(self, source: SDXLSource | Mapping[str, Any], **common: Any) -> None:
-        where = as_node(SDXLSource, source)
-        vae = where.vae_repo
-        if vae == "auto":
-            vae = FIXED_VAE if where.repo == PUBLISHED else None
-        self.replacement = fetch_component(AutoencoderKL, vae, where.vae_revision) if vae else None
-        super().__init__(source=where, **common)
-        if self.dtype is torch.float16 and self.decoder.config.force_upcast:
-            self.decoder.float()
+        super().__init__(source=as_node(SDXLSource, source), **common)
         size = self.resolution
         self.size_and_crop = torch.tensor([size, size, 0, 0, size, size], dtype=self.dtype, device=self.device)
+
+    def find_replacement(self, source: PipelineSource) -> Callable[[], Component] | None:
+        vae = source.vae_repo  # type: ignore[attr-defined]
+        if vae == "auto":
+            vae = FIXED_VAE if source.repo == PUBLISHED else None
+        return partial(fetch_component, AutoencoderKL, vae, source.vae_revision) if vae else None  # type: ignore[attr-defined]
+
+    @cached_property
+    def pipeline(self) -> Any:
+        pipeline = super().pipeline
+        if self.dtype is torch.float16 and pipeline.vae.config.force_upcast:
+            pipeline.vae.float()
+        return pipeline
 
     def plan(self, config: Mapping[str, Any], scheduler: Any) -> None:
         self.euler = EulerStep.of(scheduler, config)

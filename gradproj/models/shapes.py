@@ -1,25 +1,30 @@
 """The miniature: coloured shapes at 32 x 32 from one step of a 1.3 M-parameter flow."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gradproj.miniature.captions import parse_all
+from gradproj.miniature.captions import ReadsCaptions, parse_all
 from gradproj.miniature.networks import FlowUNet
-from gradproj.miniature.weights import load_network
+from gradproj.miniature.weights import load_network, name_weights
 from gradproj.types import Image, Latent, default_device
 
 
-class Shapes:
+class Shapes(ReadsCaptions):
     """``Model`` with a latent in pixel space, N = 3,072; prompts such as "a red ring and a blue square"."""
 
     latent_shape = (3, 32, 32)
 
     def __init__(self) -> None:
         self.device = default_device()
-        self.network, self.weights = load_network(FlowUNet(), "generator", self.device)
+        self.weights = name_weights("generator")
+
+    @cached_property
+    def network(self) -> FlowUNet:
+        return load_network(FlowUNet(), "generator", self.device)
 
     def encode(self, prompts: Sequence[str]) -> Int[Tensor, "b 2"]:
         return torch.tensor(parse_all(prompts), device=self.device)

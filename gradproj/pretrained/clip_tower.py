@@ -1,9 +1,10 @@
-"""CLIP towers in transformers' layout (config.json, model.safetensors, tokenizer.json), frozen, loaded once."""
+"""CLIP towers in transformers' layout (config.json, model.safetensors, tokenizer.json), frozen, loaded at first use."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
@@ -17,10 +18,10 @@ from gradproj.errors import UserError
 from gradproj.pretrained.nodes import FileSource, TowerMemory
 from gradproj.pretrained.preprocess import Pixels
 from gradproj.pretrained.recompute import recompute
-from gradproj.pretrained.weights_file import fill, locate, parse_form, read
-from gradproj.types import Score, default_device
+from gradproj.pretrained.weights_file import Files, fill, locate, parse_form, read
+from gradproj.types import Score
 
-Tower = TypeVar("Tower", bound=PreTrainedModel)
+Network = TypeVar("Network", bound=PreTrainedModel)
 Embedding = Float[Tensor, "b d"]
 LENGTH = 77  # tokens of a prompt, start and end included; a longer prompt is cut
 OLD_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
@@ -28,41 +29,60 @@ OLD_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.po
 _towers: WeakValueDictionary[tuple[Any, ...], PreTrainedModel] = WeakValueDictionary()
 
 
-def load_tower(
-    kind: type[Tower],
-    source: FileSource,
-    dtype: str,
-    memory: TowerMemory,
-    unused: Sequence[str] = (),
-) -> tuple[Tower, dict[str, str]]:
-    """``kind`` (CLIPModel or one half of it) from ``source``, frozen, in eval mode, on the default device; its weights.
+class Tower(Generic[Network]):
+    """``kind`` (CLIPModel or one half of it) from ``source``, frozen, in eval mode, on ``device``: at its first use.
 
     Two rewards that ask for the same weights in the same form get the same network. ``source.sha256`` is of
     model.safetensors. The keys of the half that is left out begin with one of ``unused``. ``UserError`` for what cannot
     be read or does not fit.
     """
-    form = parse_form(dtype, memory.checkpointing)
-    files = {"config.json": None, "model.safetensors": source.sha256}
-    folder, weights = locate(source.repo, source.revision, files)
-    key = (kind, *weights.items(), dtype, memory)
-    tower = _towers.get(key)
-    if not isinstance(tower, kind):
+
+    def __init__(
+        self,
+        kind: type[Network],
+        source: FileSource,
+        dtype: str,
+        memory: TowerMemory,
+        device: torch.device,
+        unused: Sequence[str] = (),
+    ) -> None:
+        self.kind, self.dtype, self.checkpointing, self.device = kind, dtype, memory.checkpointing, device
+        self.form, self.unused = parse_form(dtype, memory.checkpointing), unused
+        large = {"model.safetensors": source.sha256}
+        self.files = locate(source.repo, source.revision, large, {"config.json": None})
         try:
-            config = CLIPConfig.from_pretrained(folder)
+            self.config = CLIPConfig.from_pretrained(self.files.folder)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{folder}/config.json does not describe a CLIP: {error}") from error
-        part = config if kind is CLIPModel else config.vision_config
-        path = folder / "model.safetensors"
-        build: Any = kind
-        tower = fill(lambda: build(part), read(path), path, (*OLD_BUFFERS, *unused))
+            raise UserError(f"{self.files.folder}/config.json does not describe a CLIP: {error}") from error
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        return self.files.weights
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of the square input."""
+        return self.config.vision_config.image_size  # type: ignore[union-attr]
+
+    @cached_property
+    def network(self) -> Network:
+        key = (self.kind, *self.weights.items(), self.dtype, self.checkpointing, self.device)
+        shared = _towers.get(key)
+        if not isinstance(shared, self.kind):
+            shared = _towers[key] = self._load()
+        return shared
+
+    def _load(self) -> Network:
+        config = self.config if self.kind is CLIPModel else self.config.vision_config
+        path, build = self.files.fetch() / "model.safetensors", self.kind
+        tower: Any = fill(lambda: build(config), read(path), path, (*OLD_BUFFERS, *self.unused))  # type: ignore[arg-type]
         blocks = [block for name, block in tower.named_modules() if name.endswith("vision_model.encoder.layers")]
-        apply_checkpointing(memory.checkpointing, [block for layers in blocks for block in layers.children()])
+        apply_checkpointing(self.checkpointing, [block for layers in blocks for block in layers.children()])
         scale = getattr(tower, "logit_scale", None)
-        tower = tower.to(device=default_device(), dtype=form)
+        tower = tower.to(device=self.device, dtype=self.form)
         if scale is not None:  # a unit, not a weight: bfloat16 would make 100 into 98.9
-            tower.logit_scale.data = scale.data.to(device=default_device(), dtype=torch.float32)
-        _towers[key] = tower
-    return tower, weights
+            tower.logit_scale.data = scale.data.to(device=self.device, dtype=torch.float32)
+        return tower
 
 
 def apply_checkpointing(policy: str, blocks: Sequence[nn.Module]) -> None:
@@ -85,23 +105,18 @@ def cosine(image: Embedding, text: Embedding) -> Score:
     return (image * text.to(image.dtype)).sum(dim=1)
 
 
-def image_size(tower: Any) -> int:
-    """Pixels a side of the square input."""
-    config = tower.config
-    return getattr(config, "vision_config", config).image_size
-
-
 class Prompts:
-    """A CLIP tokenizer and the text half of a tower."""
+    """A CLIP tokenizer (tokenizer.json among ``files``) and the text half of a tower."""
 
-    def __init__(self, tower: CLIPModel, repo: str, revision: str) -> None:
-        folder, weights = locate(repo, revision, {"tokenizer.json": None})
-        self.tower, self.tokenizer = tower, load_tokenizer(folder / "tokenizer.json")
-        self.weights = {f"tokenizer of {name}": value for name, value in weights.items()}
+    def __init__(self, tower: Tower[CLIPModel], files: Files) -> None:
+        self.tower, self.tokenizer = tower, load_tokenizer(files.folder / "tokenizer.json")
+        self.weights = {f"tokenizer of {name}": value for name, value in files.weights.items()}
         self.known: dict[str, Tensor] = {}
         known, words = tower.config.text_config.vocab_size, self.tokenizer.get_vocab_size()  # type: ignore[union-attr]
         if words > known:
-            raise UserError(f"the tokenizer of {repo} has {words} tokens, the network {known}: give the one it has")
+            raise UserError(
+                f"the tokenizer of {files.repo} has {words} tokens, the network {known}: give the one it has"
+            )
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """(b, 77) int64: start, the prompt, end, and zeros, which the causal attention does not see."""
@@ -113,8 +128,9 @@ class Prompts:
 
     @torch.no_grad()
     def _embed(self, prompts: Sequence[str]) -> Embedding:
-        hidden = self.tower.text_model(input_ids=self.tokens(prompts).to(self.tower.device)).pooler_output
-        embedding = self.tower.text_projection(hidden)
+        network = self.tower.network
+        hidden = network.text_model(input_ids=self.tokens(prompts).to(network.device)).pooler_output
+        embedding = network.text_projection(hidden)
         wide = torch.promote_types(embedding.dtype, torch.float32)
         return F.normalize(embedding.to(wide), dim=-1)
 

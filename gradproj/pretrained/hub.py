@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, constants, errors, get_cached_repo_tree, snap
 from huggingface_hub.errors import HfHubHTTPError, HTTPError  # the latter is httpx's own
 from huggingface_hub.utils import filter_repo_objects
 
-from gradproj.errors import UserError
+from gradproj.errors import NotHere, UserError
 from gradproj.files import place, sha256
 from gradproj.pretrained.hub_errors import ROOM, explain, line
 
@@ -26,12 +26,14 @@ _COMMIT, _SHA256 = re.compile("[0-9a-f]{40}"), re.compile("[0-9a-f]{64}")
 _Files = Mapping[str, int | None]  # name -> bytes, None if unknown
 
 
-def snapshot(repo: str, revision: str, patterns: Sequence[str]) -> tuple[Path, str]:
+def snapshot(repo: str, revision: str, patterns: Sequence[str], later: Sequence[str] = ()) -> tuple[Path, str]:
     """The folder with the files of ``repo`` that match ``patterns`` (fnmatch, ``*`` crosses ``/``), and their commit.
 
     Fetches what is missing. A full commit whose files are all here needs no request, a branch or a tag needs one.
     A pattern without wildcards must be there, the others may match nothing unless all do. Without network, or with
-    HF_HUB_OFFLINE=1, the cache will do if it is whole. Whatever goes wrong is a ``UserError``.
+    HF_HUB_OFFLINE=1, the cache will do if it is whole, and has what matches ``later`` too: those files are for a second
+    call, and what cannot be fetched then is told now. Whatever goes wrong is a ``UserError``; files that are missing
+    and cannot be fetched are a ``NotHere``.
     """
     if not _REPOSITORY.fullmatch(repo):
         raise UserError(f"repo={repo}: expected owner/name or an existing folder")
@@ -39,27 +41,21 @@ def snapshot(repo: str, revision: str, patterns: Sequence[str]) -> tuple[Path, s
         storage = Path(constants.HF_HUB_CACHE).expanduser().absolute() / f"models--{repo.replace('/', '--')}"
         commit, listed, trouble = _listing(repo, revision, storage)
         folder = storage / "snapshots" / commit
-        exact = {pattern: None for pattern in patterns if not set(pattern) & set("*?[")}
+        exact = {pattern: None for pattern in (*patterns, *later) if not set(pattern) & set("*?[")}
         present = {path.relative_to(folder).as_posix(): None for path in folder.rglob("*") if path.is_file()}
         files = listed if listed is not None else exact | present
-        wanted = {name: files[name] for name in filter_repo_objects(files, allow_patterns=list(patterns))}
-        missing = {name: size for name, size in wanted.items() if not _is_whole(folder / name, size)}
+        wanted, missing = _match(files, patterns, folder)
+        missing_later = _match(files, later, folder)[1]
         absent = [name for name in exact if name not in files] or ([] if wanted else list(patterns))
         if absent and listed is not None:
             raise UserError(
                 f"{repo} has no {', '.join(absent)} at {revision}: look at {constants.ENDPOINT}/{repo}/tree/{commit}, "
                 "then give another repository or revision"
             )
-        if trouble and (absent or missing):
-            include = [word for pattern in patterns for word in ("--include", pattern)]
-            command = shlex.join(["hf", "download", repo, "--revision", revision, *include])
-            names = absent or [*missing]
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            raise UserError(
-                f"{repo} at {revision} is not whole in {storage} (missing: {', '.join(names[:5])}{more}), and "
-                f"{trouble}. Fetch it where there is a network, with HF_HUB_OFFLINE=0: {command}"
-            )
-        _fetch(repo, commit, patterns, folder, missing, list_it=not trouble)
+        if trouble and (names := absent or [*missing, *missing_later]):
+            raise _not_here(repo, revision, storage, names, trouble, [*patterns, *later])
+        if patterns:
+            _fetch(repo, commit, patterns, folder, missing, list_it=not trouble)
         reference = storage / "refs" / revision  # for the day without network; only now that all of it is here
         if commit != revision and not (reference.is_file() and reference.read_text() == commit):
             reference.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +63,23 @@ def snapshot(repo: str, revision: str, patterns: Sequence[str]) -> tuple[Path, s
     except (HTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: hf_xet's, it fetches large files
         raise UserError(explain(error, repo, revision)) from error
     return folder, commit
+
+
+def _match(files: _Files, patterns: Sequence[str], folder: Path) -> tuple[_Files, _Files]:
+    """Those of ``files`` that match one of ``patterns``, and those of them that are not whole in ``folder``."""
+    wanted = (
+        {name: files[name] for name in filter_repo_objects(files, allow_patterns=list(patterns))} if patterns else {}
+    )
+    return wanted, {name: size for name, size in wanted.items() if not _is_whole(folder / name, size)}
+
+
+def _not_here(
+    repo: str, revision: str, storage: Path, names: Sequence[str], trouble: str, patterns: Sequence[str]
+) -> NotHere:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    reason = f"{repo} at {revision} is not whole in {storage} (missing: {', '.join(names[:5])}{more}), and {trouble}."
+    include = [word for pattern in dict.fromkeys(patterns) for word in ("--include", pattern)]
+    return NotHere([reason], [shlex.join(["hf", "download", repo, "--revision", revision, *include])])
 
 
 def _listing(repo: str, revision: str, storage: Path) -> tuple[str, _Files | None, str]:
@@ -84,9 +97,9 @@ def _listing(repo: str, revision: str, storage: Path) -> tuple[str, _Files | Non
     except (HTTPError, OSError, ValueError, KeyError, TypeError) as error:  # the last three: not the hub that answers
         reference = storage / "refs" / revision
         refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
-        if refused or not (pinned or reference.is_file()):
+        if refused:
             raise UserError(explain(error, repo, revision)) from error
-        commit = revision if pinned else reference.read_text().strip()
+        commit = reference.read_text().strip() if not pinned and reference.is_file() else revision
         trouble = offline or f"{constants.ENDPOINT} cannot be reached ({line(error)})"
         if not offline:
             logging.getLogger(__name__).warning("%s: trying %s at %s from the cache", trouble, repo, commit)

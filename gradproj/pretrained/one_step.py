@@ -1,11 +1,12 @@
 """What the published one-step models share: where their files come from, how they are held, what prompts become."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from gradproj.errors import UserError
+from gradproj.errors import UserError, all_of
 from gradproj.pretrained import precision
 from gradproj.pretrained.embeddings import PromptEmbeddings, check_cache, parse_device
 from gradproj.pretrained.layout import latent_side
@@ -29,7 +30,6 @@ class OneStepModel:
     vae_levels: ClassVar[str] = "block_out_channels"  # the key of the VAE's config that has an entry per level
     patch: ClassVar[int] = 1  # latent pixels a side that the denoiser takes together
     refused: ClassVar[Mapping[str, str]] = {}  # number type -> why it cannot be
-    replacement: Component | None = None  # a VAE in place of the pipeline's own
 
     def __init__(
         self,
@@ -43,32 +43,26 @@ class OneStepModel:
         self.dtype, self.device, self.resolution = precision.parse(dtype, self.refused), default_device(), resolution
         encoder_device = parse_device(memory.text_encoder_device, self.device)
         check_cache(where.cache)
-        check_policies(checkpointing=memory.checkpointing, decoder_checkpointing=memory.decoder_checkpointing)
-        picture = [self.denoiser] if self.replacement else [self.denoiser, "vae"]
-        small = find(where.repo, where.revision, where.variant, self.kind, [*self.text, *picture, "scheduler"])
-        vae = self.replacement.config if self.replacement else small.config("vae")
-        levels = vae.get(self.vae_levels)
-        if not isinstance(levels, list) or not levels:
+        self.policies = {key: getattr(memory, key) for key in ("decoder_checkpointing", "checkpointing")}
+        check_policies(**self.policies)
+        replacement = self.find_replacement(where)
+        self.picture = [self.denoiser] if replacement else [self.denoiser, "vae"]
+        parts = [*self.text, *self.picture, "scheduler"]
+        self.replacement, small = all_of(
+            replacement or (lambda: None), lambda: find(where.repo, where.revision, where.variant, self.kind, parts)
+        )
+        config = small.config(self.denoiser)
+        if not isinstance(config.get("in_channels"), int):
             raise UserError(
-                f"{where.repo}: the VAE's config.json has no {self.vae_levels}: it is not of the kind needed"
+                f"{where.repo}/{self.denoiser}/config.json has no in_channels: it is not of the kind needed"
             )
-        self.scale = 2 ** (len(levels) - 1)
+        self.scale = self._scale(self.replacement.config if self.replacement else small.config("vae"), where.repo)
         self.side = latent_side(resolution, self.scale * self.patch)
-        scheduler = small.scheduler()
-        self.plan(small.config(self.denoiser), scheduler)
-
+        self.scheduler = small.scheduler()
+        self.plan(config, self.scheduler)
+        self.latent_shape = (config["in_channels"], self.side, self.side)
         self.source = small.with_weights()
         self.weights = {**self.source.weights, **(self.replacement.weights if self.replacement else {})}
-        ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
-        self.pipeline = self.source.load(picture, self.dtype, self.device, scheduler=scheduler, **ready)
-        self.network, self.decoder = getattr(self.pipeline, self.denoiser), self.pipeline.vae
-        self.policies = {
-            "decoder_checkpointing": memory.decoder_checkpointing,
-            "checkpointing": memory.checkpointing,
-        }
-        recompute(self.network, memory.checkpointing)
-        recompute(self.decoder.decoder, memory.decoder_checkpointing, self.decoder_blocks())
-        self.latent_shape = (self.network.config.in_channels, self.side, self.side)
         self.embeddings = PromptEmbeddings(
             source=self.source,
             parts=self.text,
@@ -80,6 +74,38 @@ class OneStepModel:
             settings=self.prompting(),
         )
 
+    def _scale(self, vae: Mapping[str, Any], repo: str) -> int:
+        """Pixels of the picture a side of a latent pixel, from the VAE's configuration."""
+        levels = vae.get(self.vae_levels)
+        if not isinstance(levels, list) or not levels:
+            raise UserError(f"{repo}: the VAE's config.json has no {self.vae_levels}: it is not of the kind needed")
+        return 2 ** (len(levels) - 1)
+
+    def find_replacement(self, source: PipelineSource) -> Callable[[], Component] | None:
+        """What finds the VAE that stands in for the pipeline's own; None: that one is used."""
+        return None
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline with the generator, the decoder and the scheduler, on the device, frozen: at its first use."""
+        ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
+        pipeline = self.source.load(self.picture, self.dtype, self.device, scheduler=self.scheduler, **ready)
+        recompute(getattr(pipeline, self.denoiser), self.policies["checkpointing"])
+        recompute(
+            pipeline.vae.decoder, self.policies["decoder_checkpointing"], self.decoder_blocks(pipeline.vae.decoder)
+        )
+        return pipeline
+
+    @property
+    def network(self) -> Any:
+        """The generator."""
+        return getattr(self.pipeline, self.denoiser)
+
+    @property
+    def decoder(self) -> Any:
+        """The VAE without its encoder."""
+        return self.pipeline.vae
+
     def plan(self, config: Mapping[str, Any], scheduler: Any) -> None:
         """Read the one step's constants from the scheduler; ``UserError`` where the pipeline's step is another one."""
         raise NotImplementedError
@@ -88,8 +114,8 @@ class OneStepModel:
         """What ``encode_prompt`` is told besides the prompt."""
         return {}
 
-    def decoder_blocks(self) -> list[nn.Module]:
-        """The decoder's blocks to compute again, if it does not know them itself."""
+    def decoder_blocks(self, decoder: Any) -> list[nn.Module]:
+        """The blocks of ``decoder`` to compute again, if it does not know them itself."""
         return []
 
     def save_memory(self) -> str | None:
@@ -97,7 +123,7 @@ class OneStepModel:
         for key, network in (("decoder_checkpointing", self.decoder.decoder), ("checkpointing", self.network)):
             if self.policies[key] == "none":
                 self.policies[key] = "blocks"
-                recompute(network, "blocks", self.decoder_blocks() if key == "decoder_checkpointing" else ())
+                recompute(network, "blocks", self.decoder_blocks(network) if key == "decoder_checkpointing" else ())
                 return f"{key}=blocks"
         return None
 

@@ -20,6 +20,7 @@ from gradproj.errors import UserError
 from gradproj.files import sha256
 from gradproj.pretrained import hub, layout
 
+COMPONENT = ("config.json", "diffusion_pytorch_model.safetensors")
 LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what bad files make of it
 
 
@@ -27,7 +28,7 @@ LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorErr
 class Source:
     """``parts`` of the pipeline ``repo``. ``commit`` is None for a local folder.
 
-    ``weights`` says what the files are, once they are here: {hub id: commit}, or {file: sha256} for a local folder.
+    ``weights`` says what the files are, after ``with_weights``: {hub id: commit}, or {file: sha256} for a local folder.
     """
 
     folder: Path
@@ -51,28 +52,37 @@ class Source:
             raise UserError(f"{self.repo}: its scheduler {entry} cannot be loaded: {error}") from error
 
     def with_weights(self) -> "Source":
-        """The same with its weights here: fetched from the hub, or hashed. ``UserError`` if some are missing."""
-        found, patterns = self, layout.weight_patterns(self.parts, self.variant)
+        """The same with its weights named: by the commit, or, of a local folder, hashed.
+
+        ``UserError`` if a local folder lacks some; those of a hub are looked at when they are fetched.
+        """
         if self.commit is not None:
-            folder, _ = hub.snapshot(self.repo, self.commit, [*layout.small_patterns(self.parts), *patterns])
             name = f"{self.repo} ({self.variant})" if self.variant else self.repo
-            found = replace(self, folder=folder, weights={name: self.commit})
-        else:
-            if not any(path for pattern in patterns for path in self.folder.glob(pattern)):
-                found = replace(self, variant=None)  # a folder of one's own need not have the published variant
-                patterns = layout.weight_patterns(self.parts, None)
-            files = {p for one in [*layout.small_patterns(self.parts), *patterns] for p in self.folder.glob(one)}
-            hashes = {path.relative_to(self.folder).as_posix(): sha256(path) for path in sorted(files)}
-            found = replace(found, weights=hashes)
+            return replace(self, weights={name: self.commit})
+        found, patterns = self, layout.weight_patterns(self.parts, self.variant)
+        if not any(path for pattern in patterns for path in self.folder.glob(pattern)):
+            found = replace(self, variant=None)  # a folder of your own need not have the published variant
+            patterns = layout.weight_patterns(self.parts, None)
         layout.check_weights(found.folder, found.repo, found.variant, found.parts)
-        return found
+        files = {p for pattern in [*layout.small_patterns(self.parts), *patterns] for p in self.folder.glob(pattern)}
+        hashes = {path.relative_to(self.folder).as_posix(): sha256(path) for path in sorted(files)}
+        return replace(found, weights=hashes)
+
+    def fetch(self) -> None:
+        """Bring the weights here, if they are on the hub; ``UserError`` if some are missing there."""
+        if self.commit is not None:
+            patterns = layout.weight_patterns(self.parts, self.variant)
+            hub.snapshot(self.repo, self.commit, [*layout.small_patterns(self.parts), *patterns])
+            layout.check_weights(self.folder, self.repo, self.variant, self.parts)
 
     def load(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device, **ready: Any) -> Any:
         """The diffusers pipeline with only ``parts`` and what is ``ready`` in it, frozen, in eval mode, on ``device``.
 
+        The weights are fetched, if they are not here.
         An encoder half of a VAE is dropped before it gets there. ``UserError`` if the weights are more than the GPU
         holds, cut, or do not fit their configuration.
         """
+        self.fetch()
         self._check_room(parts, dtype, device)
         index = layout.read_json(self.folder / layout.INDEX)
         absent = {name: None for name, value in index.items() if isinstance(value, list) and name not in parts}
@@ -120,13 +130,17 @@ class Component:
 
     folder: Path
     kind: type[Any]
-    weights: Mapping[str, str]
+    weights: Mapping[str, str]  # {hub id: commit}, or {file: sha256} for a local folder
+    commit: str | None
 
     @property
     def config(self) -> dict[str, Any]:
         return layout.read_json(self.folder / "config.json")
 
     def load(self, dtype: torch.dtype) -> Any:
+        """The network, its weights fetched if they are not here."""
+        if self.commit is not None:
+            hub.snapshot(next(iter(self.weights)), self.commit, COMPONENT)
         try:
             return self.kind.from_pretrained(self.folder, dtype=dtype, use_safetensors=True, local_files_only=True)
         except LOADING as error:
@@ -141,22 +155,22 @@ def fetch(repo: str, revision: str, variant: str | None, kind: type[Any], parts:
     """
     folder, commit = layout.local_folder(repo), None
     if folder is None:
-        folder, commit = hub.snapshot(repo, revision, layout.small_patterns(parts))
+        small, large = layout.small_patterns(parts), layout.weight_patterns(parts, variant)
+        folder, commit = hub.snapshot(repo, revision, small, later=large)
     layout.check_kind(folder, repo, kind, parts)
     return Source(folder, repo, commit, variant, kind, parts)
 
 
 def fetch_component(kind: type[Any], repo: str, revision: str) -> Component:
-    """A network of its own repository or folder; ``UserError`` where it is not whole."""
-    names = ("config.json", "diffusion_pytorch_model.safetensors")
+    """A network of its own repository or folder, its weights not yet fetched; ``UserError`` where it is not whole."""
     folder = layout.local_folder(repo)
     if folder is None:
-        folder, commit = hub.snapshot(repo, revision, names)
-        return Component(folder, kind, {repo: commit})
-    missing = [name for name in names if not (folder / name).is_file()]
+        folder, commit = hub.snapshot(repo, revision, COMPONENT[:1], later=COMPONENT[1:])
+        return Component(folder, kind, {repo: commit}, commit)
+    missing = [name for name in COMPONENT if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} has no {' and no '.join(missing)}: give a folder that has, or a hub id")
-    return Component(folder, kind, {f"{kind.__name__}/{name}": sha256(folder / name) for name in names})
+    return Component(folder, kind, {f"{kind.__name__}/{name}": sha256(folder / name) for name in COMPONENT}, None)
 
 
 def freeze(module: nn.Module, device: torch.device) -> None:

@@ -1,7 +1,9 @@
 """Published weight files: found, compared with their sha256, read without running code, put into a network whole."""
 
 import pickle
+import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gradproj.errors import UserError
+from gradproj.errors import NotHere, UserError
 from gradproj.files import sha256
 from gradproj.pretrained import hub
 from gradproj.pretrained.layout import local_folder
@@ -22,25 +24,50 @@ State = dict[str, Tensor]
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float64")}
 
 
-def locate(repo: str, revision: str, files: Mapping[str, str | None]) -> tuple[Path, dict[str, str]]:
-    """The folder that holds ``files`` ({name: sha256, or None where it is not pinned}), and what the files are.
+@dataclass(frozen=True)
+class Files:
+    """Files of one repository or folder: the small ones are here, ``large`` ({name: sha256 or None}) after ``fetch``.
 
-    ``repo`` is a hub id, read at ``revision`` (answers {repo: commit}), or a local folder, for which ``revision`` says
-    nothing (answers {file: sha256}). ``UserError`` for a missing file or one with another sha256.
+    ``weights`` says what they are: {repo: commit}, or {file: sha256} of a local folder, which has them all here.
     """
-    folder, weights = local_folder(repo), {}
-    local = folder is not None
+
+    folder: Path
+    repo: str
+    commit: str | None  # None: a local folder
+    large: Mapping[str, str | None]
+    weights: Mapping[str, str]
+
+    def fetch(self) -> Path:
+        """The folder, with ``large`` in it; ``UserError`` where one has another sha256."""
+        if self.commit is not None:
+            hub.snapshot(self.repo, self.commit, list(self.large))
+            for name, expected in self.large.items():
+                if expected is not None:
+                    check(self.folder / name, expected)
+        return self.folder
+
+
+def locate(
+    repo: str, revision: str, large: Mapping[str, str | None], small: Mapping[str, str | None] | None = None
+) -> Files:
+    """``small`` files, fetched, and ``large`` ones, found ({name: sha256, or None where it is not pinned}).
+
+    ``repo`` is a hub id, read at ``revision``, or a local folder, for which ``revision`` says nothing. ``UserError``
+    for a missing file, and for one with another sha256: of a hub's ``large`` files when they are fetched.
+    """
+    small = small or {}
+    folder, commit, weights = local_folder(repo), None, {}
     if folder is None:
-        folder, commit = hub.snapshot(repo, revision, list(files))
+        folder, commit = hub.snapshot(repo, revision, list(small), later=list(large))
         weights = {repo: commit}
-    for name, expected in files.items():
+    for name, expected in small.items() if commit else {**small, **large}.items():
         if not (folder / name).is_file():
             there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
             raise UserError(f"{folder} has no {name} (there: {there}): give a folder that has, or a hub id")
-        if local or expected is not None:
+        if commit is None or expected is not None:
             found = check(folder / name, expected)
-            weights |= {name: found} if local else {}
-    return folder, weights
+            weights |= {} if commit else {name: found}
+    return Files(folder, repo, commit, large, weights)
 
 
 def one_file(place: str, expected: str | None) -> tuple[Path, str]:
@@ -65,7 +92,9 @@ def download(url: str, expected: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
         except (OSError, RuntimeError) as error:
-            raise UserError(f"{url} cannot be fetched: {error}; download it elsewhere and give its path") from error
+            raise NotHere(
+                [f"{url} cannot be fetched ({error}) to {path}."], [shlex.join(["curl", "-L", "-o", str(path), url])]
+            ) from error
     return path
 
 

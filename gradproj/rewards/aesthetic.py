@@ -5,6 +5,7 @@ Source: https://github.com/christophschuhmann/improved-aesthetic-predictor (simp
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from PIL.Image import Image as Picture
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
-from gradproj.pretrained.clip_tower import embed_image, image_size, load_tower
+from gradproj.errors import all_of
+from gradproj.pretrained.clip_tower import Tower, embed_image
 from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
 from gradproj.pretrained.preprocess import centre_torchvision, fit, fit_pictures, pair_up
 from gradproj.pretrained.score_head import ScoreHead
-from gradproj.pretrained.weights_file import fill, one_file, parse_form, read
+from gradproj.pretrained.weights_file import fill, one_file, read
 from gradproj.types import Image, Score, default_device
 
 TEXT_HALF = ("text_model.", "text_projection.", "logit_scale")
@@ -43,14 +45,20 @@ class Aesthetic:
         memory: TowerMemory | Mapping[str, Any],
     ) -> None:
         where, memory = as_node(AestheticSource, source), as_node(TowerMemory, memory)
-        self.device, form = default_device(), parse_form(dtype, memory.checkpointing)
-        path, found = one_file(where.predictor, where.predictor_sha256)
-        tower, weights = load_tower(CLIPVisionModelWithProjection, where, dtype, memory, TEXT_HALF)
-        self.weights = weights | {f"predictor {path.name}": found}
-        head = fill(lambda: ScoreHead(tower.config.projection_dim), read(path), path)
-        head = head.to(device=self.device, dtype=form)
-        self.network = nn.ModuleDict({"tower": tower, "head": head}).eval()
-        self.size = image_size(tower)
+        self.device = default_device()
+        self.tower, (self.predictor, found) = all_of(
+            lambda: Tower(CLIPVisionModelWithProjection, where, dtype, memory, self.device, TEXT_HALF),
+            lambda: one_file(where.predictor, where.predictor_sha256),
+        )
+        self.weights = {**self.tower.weights, f"predictor {self.predictor.name}": found}
+        self.size = self.tower.size
+
+    @cached_property
+    def network(self) -> nn.ModuleDict:
+        """``tower`` and ``head``."""
+        width, path = self.tower.config.projection_dim, self.predictor
+        head = fill(lambda: ScoreHead(width), read(path), path).to(device=self.device, dtype=self.tower.form)
+        return nn.ModuleDict({"tower": self.tower.network, "head": head}).eval()
 
     def encode(self, prompts: Sequence[str]) -> None:
         return None

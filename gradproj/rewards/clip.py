@@ -11,9 +11,11 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 from transformers import CLIPModel
 
-from gradproj.pretrained.clip_tower import Embedding, Prompts, cosine, embed_image, image_size, load_tower
+from gradproj.errors import all_of
+from gradproj.pretrained.clip_tower import Embedding, Prompts, Tower, cosine, embed_image
 from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
 from gradproj.pretrained.preprocess import centre_transformers, fit, fit_pictures, pair_up
+from gradproj.pretrained.weights_file import locate
 from gradproj.types import Image, Score, default_device
 
 
@@ -30,10 +32,17 @@ class Clip:
         memory: TowerMemory | Mapping[str, Any],
     ) -> None:
         self.device, where = default_device(), as_node(FileSource, source)
-        self.network, weights = load_tower(CLIPModel, where, dtype, as_node(TowerMemory, memory))
-        self.prompts = Prompts(self.network, where.repo, where.revision)
-        self.weights = weights | self.prompts.weights
-        self.size = image_size(self.network)
+        self.tower, words = all_of(
+            lambda: Tower(CLIPModel, where, dtype, as_node(TowerMemory, memory), self.device),
+            lambda: locate(where.repo, where.revision, {}, {"tokenizer.json": None}),
+        )
+        self.prompts = Prompts(self.tower, words)
+        self.weights = {**self.tower.weights, **self.prompts.weights}
+        self.size = self.tower.size
+
+    @property
+    def network(self) -> CLIPModel:
+        return self.tower.network
 
     def encode(self, prompts: Sequence[str]) -> Embedding:
         return self.prompts.embed(prompts)

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +46,28 @@ class HPSv2:
         memory: TowerMemory | Mapping[str, Any],
     ) -> None:
         where, memory = as_node(HPSv2Source, source), as_node(TowerMemory, memory)
-        self.device = default_device()
-        form, sizes = parse_form(dtype, memory.checkpointing), _architecture(where.architecture)
-        folder, self.weights = locate(where.repo, where.revision, {file: where.sha256})
-        path = folder / file
-        network: Any = fill(lambda: open_clip.CLIP(**sizes), read(path), path)
-        apply_checkpointing(memory.checkpointing, list(network.visual.transformer.resblocks))
-        self.weights["architecture"] = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
+        self.device, self.file, self.checkpointing = default_device(), file, memory.checkpointing
+        self.form, self.sizes = parse_form(dtype, memory.checkpointing), _architecture(where.architecture)
+        self.files = locate(where.repo, where.revision, {file: where.sha256})
+        sizes = hashlib.sha256(json.dumps(self.sizes, sort_keys=True).encode()).hexdigest()
+        self.weights = {**self.files.weights, "architecture": sizes}
         self.known: dict[str, Tensor] = {}
-        self.network = network.to(device=self.device, dtype=form)
-        self.tokenizer = open_clip.SimpleTokenizer(context_length=network.context_length)
-        self.size: int = network.visual.image_size[0]
+
+    @cached_property
+    def network(self) -> Any:
+        path = self.files.fetch() / self.file
+        network: Any = fill(lambda: open_clip.CLIP(**self.sizes), read(path), path)
+        apply_checkpointing(self.checkpointing, list(network.visual.transformer.resblocks))
+        return network.to(device=self.device, dtype=self.form)
+
+    @cached_property
+    def tokenizer(self) -> open_clip.SimpleTokenizer:
+        return open_clip.SimpleTokenizer(context_length=self.network.context_length)
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of the square input."""
+        return self.network.visual.image_size[0]
 
     def encode(self, prompts: Sequence[str]) -> Embedding:
         return remember(self.known, prompts, self._embed_text)

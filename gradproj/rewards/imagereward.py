@@ -5,6 +5,8 @@ Source: https://github.com/THUDM/ImageReward (package image-reward 1.5, ImageRew
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +15,8 @@ from PIL.Image import Image as Picture
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor
 
-from gradproj.errors import UserError
-from gradproj.pretrained.blip import load_blip
+from gradproj.errors import UserError, all_of
+from gradproj.pretrained.blip import BlipReward, load_blip
 from gradproj.pretrained.clip_tower import apply_checkpointing
 from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
 from gradproj.pretrained.preprocess import centre_torchvision, fit, fit_pictures, pair_up
@@ -48,25 +50,31 @@ class ImageReward:
         memory: TowerMemory | Mapping[str, Any],
     ) -> None:
         where, memory = as_node(ImageRewardSource, source), as_node(TowerMemory, memory)
-        self.device, form = default_device(), parse_form(dtype, memory.checkpointing)
-        folder, weights = locate(where.repo, where.revision, {file: where.sha256, "med_config.json": None})
-        words, word_weights = locate(where.tokenizer, where.tokenizer_revision, {"vocab.txt": where.tokenizer_sha256})
-        self.weights = weights | {f"tokenizer of {name}": value for name, value in word_weights.items()}
-        self.network = load_blip(folder / file, folder / "med_config.json")
-        blocks = [*self.network.vision.encoder.layers, *self.network.text.encoder.layer]
-        apply_checkpointing(memory.checkpointing, blocks)
-        self.network.to(device=self.device, dtype=form)
-        try:
-            self.tokenizer = BertWordPieceTokenizer(str(words / "vocab.txt"), lowercase=True)
-        except TypeError as error:
-            raise UserError(f"{words}/vocab.txt is no BERT vocabulary ({error}): give the published file") from error
-        self.tokenizer.add_special_tokens(["[DEC]", "[ENC]"])
-        known, found = self.network.text.config.vocab_size, self.tokenizer.get_vocab_size()
+        self.device, self.file, self.checkpointing = default_device(), file, memory.checkpointing
+        self.form = parse_form(dtype, memory.checkpointing)
+        self.files, words = all_of(
+            lambda: locate(where.repo, where.revision, {file: where.sha256}, {"med_config.json": None}),
+            lambda: locate(where.tokenizer, where.tokenizer_revision, {}, {"vocab.txt": where.tokenizer_sha256}),
+        )
+        self.words = words.folder / "vocab.txt"
+        self.weights = dict(self.files.weights)
+        self.weights |= {f"tokenizer of {name}": value for name, value in words.weights.items()}
+        self.tokenizer = _tokenizer(self.words)
+
+    @cached_property
+    def network(self) -> BlipReward:
+        folder = self.files.fetch()
+        network = load_blip(folder / self.file, folder / "med_config.json")
+        known, found = network.text.config.vocab_size, self.tokenizer.get_vocab_size()
         if found > known:
-            raise UserError(f"{words}/vocab.txt has {found - 2} words and two are added, the network knows {known}")
-        self.tokenizer.enable_truncation(LENGTH)
-        self.tokenizer.enable_padding(length=LENGTH)
-        self.size = self.network.size
+            raise UserError(f"{self.words} has {found - 2} words and two are added, the network knows {known}")
+        apply_checkpointing(self.checkpointing, [*network.vision.encoder.layers, *network.text.encoder.layer])
+        return network.to(device=self.device, dtype=self.form)
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of the square input."""
+        return self.network.size
 
     def encode(self, prompts: Sequence[str]) -> Int[Tensor, "b 2 t"]:
         """Token ids and attention mask: the text encoder itself reads the picture, so it runs in every call."""
@@ -81,3 +89,14 @@ class ImageReward:
         pair_up(pictures, prompts)
         pixels = fit_pictures(pictures, self.size, centre_torchvision, convert_first=False).to(self.device)
         return ((self.network(pixels, self.encode(prompts)) - MEAN) / STD).cpu()
+
+
+def _tokenizer(vocabulary: Path) -> BertWordPieceTokenizer:
+    try:
+        tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
+    except TypeError as error:
+        raise UserError(f"{vocabulary} is no BERT vocabulary ({error}): give the published file") from error
+    tokenizer.add_special_tokens(["[DEC]", "[ENC]"])
+    tokenizer.enable_truncation(LENGTH)
+    tokenizer.enable_padding(length=LENGTH)
+    return tokenizer

@@ -1,13 +1,14 @@
 """The miniature's aesthetic reward: a network that learnt colourfulness and contrast from renderings."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from PIL.Image import Image as Picture
 
 from gradproj.miniature.networks import Regressor
 from gradproj.miniature.pixels import read, shrink
-from gradproj.miniature.weights import load_network
+from gradproj.miniature.weights import load_network, name_weights
 from gradproj.types import Image, Score, default_device
 
 
@@ -16,7 +17,11 @@ class ShapesAesthetic:
 
     def __init__(self) -> None:
         self.device = default_device()
-        self.network, self.weights = load_network(Regressor(), "aesthetic", self.device)
+        self.weights = name_weights("aesthetic")
+
+    @cached_property
+    def network(self) -> Regressor:
+        return load_network(Regressor(), "aesthetic", self.device)
 
     def encode(self, prompts: Sequence[str]) -> None:
         return None

@@ -6,12 +6,12 @@ import torch
 from PIL.Image import Image as Picture
 
 from gradproj.miniature.best_fit import explained
-from gradproj.miniature.captions import parse_all
+from gradproj.miniature.captions import ReadsCaptions, parse_all
 from gradproj.miniature.pixels import read
 from gradproj.types import Score
 
 
-class ShapesRendering:
+class ShapesRendering(ReadsCaptions):
     """Unit: explained fraction of the variance, in [0, 1]. No ``__call__``: it can be held out, not climbed."""
 
     def __init__(self) -> None:

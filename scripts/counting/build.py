@@ -69,6 +69,9 @@ class RandomSource(Source):
     def with_weights(self) -> "RandomSource":
         return self
 
+    def fetch(self) -> None:
+        pass
+
     def load(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device, **ready: Any) -> Any:
         made = {part: self._make(part, dtype, device) for part in parts} | ready
         known = inspect.signature(self.kind.__init__).parameters

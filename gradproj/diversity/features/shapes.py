@@ -10,7 +10,7 @@ from torch import Tensor
 from gradproj.errors import UserError
 from gradproj.miniature.networks import Classifier
 from gradproj.miniature.pixels import read
-from gradproj.miniature.weights import load_network
+from gradproj.miniature.weights import load_network, name_weights
 from gradproj.types import default_device
 
 
@@ -19,7 +19,8 @@ class Shapes:
 
     def __init__(self) -> None:
         self.device = default_device()
-        self.network, self.weights = load_network(Classifier(), "classifier", self.device)
+        self.weights = name_weights("classifier")
+        self.network = load_network(Classifier(), "classifier", self.device)
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[Picture]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b classes"]]:
