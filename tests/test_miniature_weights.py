@@ -39,7 +39,7 @@ def test_a_file_holds_exactly_the_parameters_of_its_network(name: str) -> None:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     stored = {key: tuple(entry["shape"]) for key, entry in header.items() if key != "__metadata__"}
     assert stored == {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    loaded = weights.load_network(network, name, torch.device("cpu"))
+    loaded = weights.load_network(lambda: network, name, torch.device("cpu"))
     assert weights.name_weights(name) == {f"{name}.safetensors": hashlib.sha256(content).hexdigest()}
     assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
     assert all(parameter.isfinite().all() for parameter in loaded.parameters())
@@ -61,14 +61,14 @@ def seal(folder: Path) -> None:
 
 def load_refusal(network: nn.Module) -> str:
     with pytest.raises(UserError) as error:
-        weights.load_network(network, "small", torch.device("cpu"))
+        weights.load_network(lambda: network, "small", torch.device("cpu"))
     return str(error.value)
 
 
 def test_weights_that_are_whole_load(folder: Path) -> None:
     network = nn.Linear(3, 2)
     before = network.weight.clone()
-    weights.load_network(network, "small", torch.device("cpu"))
+    weights.load_network(lambda: network, "small", torch.device("cpu"))
     assert not torch.equal(network.weight, before)
 
 

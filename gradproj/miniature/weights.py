@@ -1,6 +1,7 @@
 """The shipped weights: one safetensors file per network, their sha256 in weights/SHA256SUMS."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,12 +22,14 @@ def name_weights(name: str) -> dict[str, str]:
     return {file: hashlib.sha256(content).hexdigest()}
 
 
-def load_network(network: Network, name: str, device: torch.device) -> Network:
-    """Fill ``network`` from ``<name>.safetensors``, frozen, in eval mode, on ``device``.
+def load_network(build: Callable[[], Network], name: str, device: torch.device) -> Network:
+    """``build()`` filled from ``<name>.safetensors``, frozen, in eval mode, on ``device``; draws no random number.
 
     Raises ``UserError`` when the file does not fit, and as ``name_weights``.
     """
     file, content = _read(name)
+    with torch.random.fork_rng(devices=[]):
+        network = build()
     try:
         network.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:

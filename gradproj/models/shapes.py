@@ -24,7 +24,7 @@ class Shapes(ReadsCaptions):
 
     @cached_property
     def network(self) -> FlowUNet:
-        return load_network(FlowUNet(), "generator", self.device)
+        return load_network(FlowUNet, "generator", self.device)
 
     def encode(self, prompts: Sequence[str]) -> Int[Tensor, "b 2"]:
         return torch.tensor(parse_all(prompts), device=self.device)

@@ -87,7 +87,7 @@ class OneStepModel:
 
     @cached_property
     def pipeline(self) -> Any:
-        """The diffusers pipeline with the generator, the decoder and the scheduler, on the device, frozen: at its first use."""
+        """The diffusers pipeline with the generator, the decoder and the scheduler, frozen; loaded at its first use."""
         ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
         pipeline = self.source.load(self.picture, self.dtype, self.device, scheduler=self.scheduler, **ready)
         recompute(getattr(pipeline, self.denoiser), self.policies["checkpointing"])

@@ -88,14 +88,15 @@ class Source:
         absent = {name: None for name, value in index.items() if isinstance(value, list) and name not in parts}
         flags = {name: False for name in ("requires_safety_checker",) if name in index}
         try:
-            pipeline = self.kind.from_pretrained(
-                self.folder,
-                dtype=dtype,
-                variant=self.variant,
-                use_safetensors=True,
-                local_files_only=True,
-                **{**absent, **flags, **ready},
-            )
+            with torch.random.fork_rng(devices=[]):  # what a network draws before it is filled changes no other's
+                pipeline = self.kind.from_pretrained(
+                    self.folder,
+                    dtype=dtype,
+                    variant=self.variant,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    **{**absent, **flags, **ready},
+                )
         except LOADING as error:
             raise UserError(f"{self.repo} cannot be loaded as {self.kind.__name__}: {error}") from error
         for module in pipeline.components.values():

@@ -21,7 +21,7 @@ class ShapesAesthetic:
 
     @cached_property
     def network(self) -> Regressor:
-        return load_network(Regressor(), "aesthetic", self.device)
+        return load_network(Regressor, "aesthetic", self.device)
 
     def encode(self, prompts: Sequence[str]) -> None:
         return None

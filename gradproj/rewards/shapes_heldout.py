@@ -22,7 +22,7 @@ class ShapesHeldout(ReadsCaptions):
 
     @cached_property
     def network(self) -> CrossMatcher:
-        return load_network(CrossMatcher(), "heldout", self.device)
+        return load_network(CrossMatcher, "heldout", self.device)
 
     @torch.no_grad()
     def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:

@@ -24,7 +24,7 @@ class ShapesMatcher(ReadsCaptions):
 
     @cached_property
     def network(self) -> DualEncoder:
-        return load_network(DualEncoder(), "matcher", self.device)
+        return load_network(DualEncoder, "matcher", self.device)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Float[Tensor, "b d"]:

@@ -20,7 +20,7 @@ class Shapes:
     def __init__(self) -> None:
         self.device = default_device()
         self.weights = name_weights("classifier")
-        self.network = load_network(Classifier(), "classifier", self.device)
+        self.network = load_network(Classifier, "classifier", self.device)
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[Picture]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b classes"]]:
