@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
+from annotated_types import Ge, Gt
 from jaxtyping import Float
 from PIL.Image import Image as Picture
 from torch import Tensor
@@ -12,6 +13,10 @@ from torch import Tensor
 Latent = Float[Tensor, "b *latent"]  # float32; N(0, 1) entrywise at step 0
 Image = Float[Tensor, "b 3 h w"]  # float32 RGB in [0, 1]
 Score = Float[Tensor, " b"]  # the reward's published unit, higher is better, no offsets
+
+Positive = Annotated[float, Gt(0)]  # of settings: what is typed is checked against a signature's annotations
+NotNegative = Annotated[float, Ge(0)]
+Count = Annotated[int, Ge(1)]
 
 OptimizerMaker = Callable[[Iterable[Tensor]], torch.optim.Optimizer]  # a partial of a torch optimiser
 Direction = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]

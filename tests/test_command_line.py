@@ -364,7 +364,7 @@ def test_a_plan_of_nonsense_is_refused_in_its_own_name(tmp_path: Path, gradproj:
     ("overrides", "expected"),
     [
         (["method.block=7"], ["3072", "blocks of 7", "tile"]),
-        (["method.block=0"], ["blocks of 0", "tile"]),
+        (["method.block=0"], ["method.block", "at least 2", "got 0"]),
         (["prompts=[a red ring,a pink elephant]"], ["'a pink elephant'", "red, orange"]),
         (["prompts=animals"], ["'cat'"]),
         (['prompts=["a red, ring"]'], ["'a red, ring'"]),

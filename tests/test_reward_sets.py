@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import CONFIGS, Gradproj
 
-from gradproj.execution import settings as inputs
+from gradproj.execution.overrides import choose_rewards
 
 
 @pytest.fixture
@@ -30,7 +30,6 @@ def sets(tmp_path: Path) -> Path:
         ("reward={a: 1, b: 2}", "big"),
         ("reward={a:5,b:1e-3}", "big"),
         ("reward={d: -1.5e+2, f: .1}", "small"),
-        ("reward={'d': 1}", "small"),
         ("reward=d,e", "small"),
         ("reward=choice(d,e)", "small"),
         ("reward={d: 1, nothing: 2}", "small"),
@@ -47,7 +46,7 @@ def sets(tmp_path: Path) -> Path:
 def test_the_set_that_has_the_target_is_scored(sets: Path, target: str, found: str | None) -> None:
     chosen = [f"rewards={found}"] if found else []
     for others in ([], ["steps=3"], ["rewards.a.size=3"], ["+rewards.a.size=3"], ["-m"], ["model=flux", "seeds=2"]):
-        arguments = inputs.choose_rewards([*others, target], sets)
+        arguments = choose_rewards([*others, target], sets)
         assert sorted(arguments) == sorted([*others, target, *chosen])
         assert [one for one in arguments if one not in chosen] == [*others, target]
 
@@ -55,12 +54,12 @@ def test_the_set_that_has_the_target_is_scored(sets: Path, target: str, found: s
 @pytest.mark.parametrize("said", ["rewards=big", "rewards=[a,e]", "+rewards=x", "rewards=", "rewards='big'"])
 def test_what_is_said_to_be_scored_stays(sets: Path, said: str) -> None:
     for arguments in ([said, "reward=e"], ["reward=e", "rewards.e.size=1", said], [said]):
-        assert inputs.choose_rewards(arguments, sets) == arguments
+        assert choose_rewards(arguments, sets) == arguments
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["rewards.e.size=1"], ["method=ours", "-m"]])
 def test_without_a_target_nothing_is_chosen(sets: Path, arguments: list[str]) -> None:
-    assert inputs.choose_rewards(arguments, sets) == arguments
+    assert choose_rewards(arguments, sets) == arguments
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ def test_without_a_target_nothing_is_chosen(sets: Path, arguments: list[str]) ->
     ],
 )
 def test_the_sets_of_this_project(target: str, found: str | None) -> None:
-    chosen = inputs.choose_rewards([f"reward={target}"], CONFIGS / "rewards")
+    chosen = choose_rewards([f"reward={target}"], CONFIGS / "rewards")
     assert set(chosen) - {f"reward={target}"} == ({f"rewards={found}"} if found else set())
 
 

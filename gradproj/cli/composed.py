@@ -10,13 +10,11 @@ from collections.abc import Callable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import Incomplete, UserError
-from gradproj.execution import settings as inputs
-from gradproj.execution.compose import data_folder, in_short
+from gradproj.execution.overrides import COMPLAINTS, check_launcher, data_folder, explained, understood
 
 Task = Callable[[DictConfig], None]
 
@@ -31,6 +29,7 @@ def each(arguments: list[str], task: Task, program: str) -> None:
 
     def guarded(config: DictConfig) -> None:
         try:
+            check_launcher(HydraConfig.get(), arguments)
             task(config)
         except (UserError, Incomplete) as error:
             if os.getpid() != own:  # on a cluster's node Hydra brings the exception back
@@ -46,12 +45,12 @@ def each(arguments: list[str], task: Task, program: str) -> None:
 def _compose(arguments: list[str], task: Task, program: str) -> None:
     """Hydra's main on ``task``."""
     configs = data_folder("configs")
-    sys.argv = [program, *inputs.choose_rewards(arguments, configs / "rewards")]  # the only place Hydra reads from
+    sys.argv = [program, *understood(arguments)]  # the only place Hydra reads from
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print over many lines, and leaves it to us
     try:
         hydra.main(version_base="1.3", config_path=str(configs), config_name="config")(task)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_advice(in_short(error), program)) from error
+    except (*COMPLAINTS, OmegaConfBaseException) as error:
+        raise UserError(_advice(explained(error), program)) from error
     except _lost_tasks() as error:
         reason = str(error).strip().splitlines()[-1]
         raise Incomplete(

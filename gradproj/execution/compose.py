@@ -3,31 +3,22 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
-from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import UserError
+from gradproj.execution.overrides import COMPLAINTS, data_folder, explained
 from gradproj.execution.parts import make
 from gradproj.runs.naming import is_own, restored, science
-
-PACKAGE = Path(__file__).parents[1]
-
-
-def data_folder(name: str) -> Path:
-    """``configs`` or ``prompts``: inside an installed package, at the root of a checkout."""
-    inside = PACKAGE / name
-    return inside if inside.is_dir() else PACKAGE.parent / name
 
 
 def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """The reward of ``configs/rewards/<name>.yaml`` and its settings, as a run that scores it would have them."""
-    node = _compose([f"rewards=[{name}]", *overrides], "rewards", name)
-    return make(node), science(OmegaConf.to_container(node, resolve=True))
+    node: Any = OmegaConf.to_container(_compose([f"rewards=[{name}]", *overrides], "rewards", name), resolve=True)
+    return make(node, f"rewards.{name}"), science(node)
 
 
 def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -50,10 +41,5 @@ def _compose(overrides: Sequence[str], *keys: str) -> DictConfig:
     try:
         with hydra.initialize_config_dir(str(data_folder("configs")), version_base="1.3"):
             return reduce(getitem, keys, hydra.compose("config", list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(in_short(error)) from error
-
-
-def in_short(error: Exception) -> str:
-    """Hydra's message without its search path and its advice for programmers, in one line."""
-    return " ".join(str(error).split("Config search path")[0].split("\nTo append to your config")[0].split())
+    except (*COMPLAINTS, OmegaConfBaseException) as error:
+        raise UserError(explained(error)) from error

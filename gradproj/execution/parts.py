@@ -1,31 +1,151 @@
-"""Settings to objects: the parts that a run is made of, from plain dictionaries with ``_target_``."""
+"""Settings to objects: the parts that a run is made of, from plain dictionaries with ``_target_``.
 
-from collections.abc import Mapping
-from typing import Any
+Every setting is checked against the annotations of the function or class that ``_target_`` names, of all parts before
+the first is made. Where a signature has no annotations, the names alone are checked.
+"""
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NotRequired, get_type_hints
+
+from hydra._internal.utils import _locate  # get_object logs what it then raises
+from typing_extensions import TypedDict
 
 from gradproj.errors import UserError
+from gradproj.execution.typed import STRICT, checked
+
+TARGET, PARTIAL = "_target_", "_partial_"
+FAILED = (ValueError, TypeError, RuntimeError, OSError, LookupError, AttributeError, ImportError)  # in a constructor
 
 
-def parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """{"model": ..., "method": ..., "rewards": {name: ...}} of a resolved config.
+def parts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """{"model": ..., "method": ..., "rewards": {name: ...}} of the settings, or of a run's stored config.
 
-    A run's own config.yaml does, once ``run.compose_stored`` has added where the weights are.
+    A run's own config.yaml does, once ``compose_stored`` has added where the weights are.
     """
-    made = {key: make(config[key]) for key in ("model", "method")}
-    return made | {"rewards": {name: make(settings) for name, settings in config["rewards"].items()}}
+    nodes = {key: settings[key] for key in ("model", "method", "rewards")}
+    return _build({key: _prepare(node, key) for key, node in nodes.items()})
 
 
-def make(settings: Any) -> Any:
-    """``hydra.utils.instantiate`` with what went wrong as a ``UserError``."""
+def make(node: Mapping[str, Any], key: str) -> Any:
+    """The part of the settings ``node``, which stand under ``key`` (``rewards.clip``): checked, then made."""
+    return _build(_prepare(node, key))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A call that is checked but not made yet. ``key`` is where its settings stand."""
+
+    key: str
+    target: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    unfinished: bool  # ``_partial_: true``: whoever uses it gives the rest
+
+
+def _prepare(value: Any, key: str) -> Any:
+    """``value`` with every node that has a ``_target_`` as a ``_Part``."""
+    if isinstance(value, list):
+        return [_prepare(one, f"{key}.{index}") for index, one in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if TARGET not in value:
+        return {name: _prepare(one, f"{key}.{name}") for name, one in value.items()}
+    target, unfinished = _find(value[TARGET], key), value.get(PARTIAL, False)
+    if not isinstance(unfinished, bool):
+        raise UserError(f"{key}.{PARTIAL} must be true or false, got {unfinished!r}: type {key}.{PARTIAL}=true")
+    given = {name: one for name, one in value.items() if name not in (TARGET, PARTIAL)}
+    inner = {name: _prepare(one, f"{key}.{name}") for name, one in given.items()}
+    parts = {name: one for name, one in inner.items() if _holds_part(one)}
+    arguments = checked(_form(target, parts, unfinished), given, f"{key}.")
+    return _Part(key, target, arguments | parts, unfinished)
+
+
+def _holds_part(value: Any) -> bool:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, _Part) or any(map(_holds_part, children))
+
+
+def _build(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_build(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _build(one) for name, one in value.items()}
+    if not isinstance(value, _Part):
+        return value
+    arguments = {name: _build(one) for name, one in value.arguments.items()}
+    if value.unfinished:
+        return partial(value.target, **arguments)
     try:
-        return instantiate(settings)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        if isinstance(error.__cause__, ImportError):
-            reason = " ".join(str(error.__cause__).split())
-            raise UserError(f"{reason} (a module of your own is found through PYTHONPATH=FOLDER)") from error
-        raise UserError(" ".join(str(error).split())) from error
+        return value.target(**arguments)
+    except FAILED as error:
+        name = getattr(value.target, "__qualname__", value.target)
+        reason = " ".join(str(error).split())
+        raise UserError(f"{value.key}: {name} cannot be made: {type(error).__name__}: {reason}") from error
+
+
+def _find(path: Any, key: str) -> Callable[..., Any]:
+    """What ``_target_`` names."""
+    try:
+        target = _locate(path)
+    except (ImportError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{key}.{TARGET}={path}: {reason} (a module of your own is found through PYTHONPATH=FOLDER)"
+        ) from error
+    if not callable(target):
+        raise UserError(f"{key}.{TARGET}={path} is {target!r}: expected a function or class to call")
+    return target
+
+
+def _form(target: Callable[..., Any], parts: Mapping[str, Any], unfinished: bool) -> Any:
+    """The settings that ``target`` takes as a TypedDict; those in ``parts`` are checked by themselves."""
+    declared, closed = _parameters(target)
+    if unfinished and declared:
+        del declared[next(iter(declared))]  # whoever calls it gives the first
+    kinds: dict[str, Any] = {}
+    for name, (kind, needed) in declared.items():
+        kind = Any if name in parts else kind
+        kinds[name] = kind if needed and not unfinished else NotRequired[kind]
+    form: Any = TypedDict("Settings", kinds)  # type: ignore[operator]
+    form.__pydantic_config__ = STRICT if closed else {**STRICT, "extra": "allow"}
+    return form
+
+
+def _parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[Any, bool]], bool]:
+    """Name -> (annotation, whether it must be given); and whether these are all that ``target`` takes.
+
+    What a class's constructor takes as ``**rest`` goes to the next class's constructor.
+    """
+    found: dict[str, tuple[Any, bool]] = {}
+    for function in _callables(target):
+        try:
+            signature, kinds = inspect.signature(function), _annotations(function)
+        except ValueError:  # some built-in functions do not say what they take
+            return found, False
+        named = [
+            one for one in signature.parameters.values() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        ]
+        for one in named if function is target else named[1:]:  # a constructor's first is the new object
+            found.setdefault(one.name, (kinds.get(one.name, Any), one.default is one.empty))
+        if not any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values()):
+            return found, True
+    return found, False
+
+
+def _callables(target: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """A function by itself; of a class the constructors, from its own to its oldest ancestor's."""
+    own = (
+        [vars(one)["__init__"] for one in inspect.getmro(target) if "__init__" in vars(one)]
+        if inspect.isclass(target)
+        else []
+    )
+    return own[:-1] or [target]  # the last is object's, which takes nothing
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # an annotation that means nothing at run time
+        return {}

@@ -1,84 +1,114 @@
-"""What the person typed: values checked, prompts read. No torch: bad input answers at once."""
+"""What the person typed: resolved, checked against declared types, prompts read. No torch, so it answers at once."""
 
+import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
-import yaml
+from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from typing_extensions import TypedDict
 
 from gradproj.errors import UserError
+from gradproj.execution.typed import STRICT, Said, checked, suggest
 from gradproj.runs.naming import Share, target
 
-KEYS = {"model", "method", "reward", "rewards", "prompts", "seeds", "steps", "batch", "shard", "shards", "keep"}
-KEYS |= {"held_out", "max_retries", "protocol", "score_every", "max_skips", "results", "untuned_lr", "block", "tuned"}
-AT_LEAST = {"steps": 1, "seeds": 1, "batch": 1, "shards": 1, "shard": 0, "score_every": 1, "max_skips": 1}
-AT_LEAST |= {"max_retries": 0}
+Part = dict[str, Any]  # a part's settings: ``_target_`` and what it takes, which ``parts`` checks
+Count = Annotated[int, Ge(1)]
+MIX = "'{shapes_matcher: 5, shapes_aesthetic: 1}'"
+LARGEST = 100_000_000  # bytes of a prompt file: about a million prompts
 
 
-def choose_rewards(arguments: Sequence[str], folder: Path) -> list[str]:
-    """``arguments`` with ``rewards=SET``, the set in ``folder`` that has the target, unless they say what is scored."""
-    keys = [one.partition("=")[0].lstrip("+") for one in arguments]
-    if "reward" not in keys or "rewards" in keys:
-        return list(arguments)
-    at = keys.index("reward")
-    words = set(re.findall(r"(?<![\w.])[A-Za-z]\w*", arguments[at].partition("=")[2]))
-    names = {word for word in words if (folder / f"{word}.yaml").is_file()}
-    for file in sorted(folder.glob("*.yaml")):
-        members = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])
-        if names and names <= {one for one in members if isinstance(one, str)}:
-            return [*arguments[: at + 1], f"rewards={file.stem}", *arguments[at + 1 :]]  # beside its like: argparse
-    return list(arguments)
+class Settings(TypedDict):
+    """The keys of a run, resolved: each with its type and its least value, declared here alone."""
+
+    model: Part
+    method: Part
+    protocol: str
+    reward: Annotated[str | dict[str, int | float], Said(f"a name or a mix such as {MIX}", MIX)]
+    rewards: dict[str, Part]
+    prompts: Annotated[str | list[str], Said("a named set, a text file or a list of texts", "'[\"a red ring\"]'")]
+    seeds: Count
+    steps: Count
+    batch: Count
+    shard: Annotated[int, Ge(0)]
+    shards: Count
+    keep: Literal["last", "best"]
+    held_out: Literal["during", "after"]
+    score_every: Count
+    max_skips: Count
+    max_retries: Annotated[int, Ge(0)]
+    results: str
+    untuned_lr: NotRequired[Any]  # this and the next two: YAML files refer to them, and check them where they arrive
+    block: NotRequired[Any]
+    tuned: NotRequired[Any]
+
+
+Settings.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
 
 
 def check(config: DictConfig) -> dict[str, Any]:
-    """The composed config, resolved to plain Python, its own keys' values checked."""
+    """The composed ``config`` as plain ``Settings``; ``UserError`` for the first that is not as declared there."""
     try:
-        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"the configuration does not resolve: {error}") from error
-    unknown = plain.keys() - KEYS
-    if unknown:
-        raise UserError(f"unknown key {', '.join(sorted(unknown))}: expected {', '.join(sorted(KEYS))}")
-    for key in (*AT_LEAST, "keep", "held_out", "reward", "rewards", "prompts", "results"):
-        if key not in plain:
-            raise UserError(f"{key} is missing: leave it at its default or give it a value (gradproj run --help)")
-    for key, least in AT_LEAST.items():
-        value = plain[key]
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UserError(f"{key} must be a whole number, at least {least}, got {value!r}: type {key}={least}")
-    if plain["shard"] >= plain["shards"]:
-        raise UserError(f"shard must be below shards={plain['shards']} (shards count from 0), got {plain['shard']}")
-    if plain["keep"] not in ("last", "best"):
-        raise UserError(f"keep must be last or best, got {plain['keep']!r}: type keep=last")
-    if plain["held_out"] not in ("during", "after"):
-        raise UserError(f"held_out must be during or after, got {plain['held_out']!r}: type held_out=during")
-    if not isinstance(plain["results"], str):
-        raise UserError(f"results must be a folder, got {plain['results']!r}: type results=results")
-    _check_target(plain)
-    return plain
-
-
-def _check_target(plain: dict[str, Any]) -> None:
-    target, scored = plain["reward"], plain["rewards"]
-    names = [target] if isinstance(target, str) else list(target) if isinstance(target, dict) else []
-    weights = target.values() if isinstance(target, dict) else [1.0]
-    if not names or not all(_is_weight(weight) for weight in weights):
+        raise UserError(f"the configuration does not resolve: {' '.join(str(error).split())}") from error
+    _check_keys(plain)
+    _check_parts(plain)
+    settings = checked(Settings, plain)
+    if settings["shard"] >= settings["shards"]:
         raise UserError(
-            f"reward must be a name or a mix such as '{{shapes_matcher: 5, shapes_aesthetic: 1}}', got {target!r}"
+            f"shard must be below shards={settings['shards']} (shards count from 0), got {settings['shard']}"
         )
-    if isinstance(target, dict):  # the order of a mix is not part of it, and one at weight 1 is that one
-        single = len(target) == 1 and next(iter(target.values())) == 1
-        plain["reward"] = names[0] if single else {name: target[name] for name in sorted(target)}
-    for name in names:
+    if settings["results"].startswith("~"):
+        raise UserError(
+            f"results={settings['results']}: the shell did not replace ~ by your home folder: "
+            f"type results={Path(settings['results']).expanduser()}"
+        )
+    return settings | {"reward": _target(settings)}
+
+
+def _check_keys(plain: Mapping[str, Any]) -> None:
+    known = Settings.__annotations__
+    for key in sorted(plain.keys() - known):
+        raise UserError(f"unknown key {key}: {suggest(key, [*known, '+sweep'])} (gradproj run --help explains them)")
+
+
+def _check_parts(plain: Mapping[str, Any]) -> None:
+    """Every part says what it is made by: the other checks of parts need the code that ``_target_`` names."""
+    rewards = plain.get("rewards")
+    if isinstance(rewards, dict) and "_target_" in rewards:
+        raise UserError(
+            f"rewards has {rewards['_target_']!r} itself in it instead of a reward: "
+            "a reward's YAML file begins with the line # @package rewards.NAME"
+        )
+    parts = {f"rewards.{name}": node for name, node in rewards.items()} if isinstance(rewards, dict) else {}
+    for key, node in (parts | {key: plain.get(key) for key in ("model", "method")}).items():
+        if isinstance(node, dict) and not isinstance(node.get("_target_"), str):
+            raise UserError(
+                f"{key}._target_ must be the path of the function or class that makes the part, such as "
+                f"gradproj.rewards.clip.Clip, got {node.get('_target_')!r}"
+            )
+
+
+def _target(settings: Mapping[str, Any]) -> Any:
+    """The climbed reward: a name, or a mix in the order of its names. A mix of one at weight 1 is that reward."""
+    given, scored = settings["reward"], settings["rewards"]
+    mix = {given: 1} if isinstance(given, str) else given
+    if not mix or not all(math.isfinite(weight) and weight != 0 for weight in mix.values()):
+        raise UserError(
+            f"reward must be a name or a mix such as {MIX}, with finite weights other than 0, got {given!r}"
+        )
+    for name in mix:
         if name not in scored:
             raise UserError(
-                f"reward={name} is not among what is scored: type one of {', '.join(scored)}, "
+                f"reward={name} is not among what is scored: {suggest(name, scored)} Type one of {', '.join(scored)}, "
                 f"or add it: 'rewards=[{','.join(scored)},{name}]'"
             )
+    return next(iter(mix)) if list(mix.values()) == [1] else {name: mix[name] for name in sorted(mix)}
 
 
 def split_rewards(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -94,31 +124,14 @@ def images(plain: Mapping[str, Any], prompts: int) -> Share:
     return Share(prompts, plain["seeds"], plain["shard"], plain["shards"])
 
 
-def _is_weight(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value != 0
-
-
-def read_prompts(prompts: Any, folder: Path) -> list[str]:
+def read_prompts(prompts: str | list[str], folder: Path) -> list[str]:
     """A list as it is, or the lines of the named set ``folder/<name>.txt`` or a text file. Position = prompt id."""
     if isinstance(prompts, list):
-        lines, source = [str(prompt) for prompt in prompts], "prompts=[...]"
+        lines, source = list(prompts), "prompts=[...]"
     else:
         named = folder / f"{prompts}.txt"
-        source = str(prompts)
-        try:
-            source = str(named if named.is_file() else prompts)
-            lines = Path(source).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"the prompt file {source} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
-            ) from error
-        except OSError as error:
-            sets = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
-            fetch = "; type: gradproj prompts fetch" if prompts == "t2i" else ""
-            raise UserError(
-                f"prompts={prompts}: no such set or readable file ({error.strerror}); the sets are {sets}{fetch}"
-            ) from error
+        source = str(named) if len(prompts) < 100 and named.is_file() else prompts
+        lines = _lines(source, prompts, folder)
     if lines in ([], [""]):
         raise UserError(f"{source} holds no prompt; write one per line")
     blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
@@ -127,3 +140,33 @@ def read_prompts(prompts: Any, folder: Path) -> list[str]:
             f"{source}: prompt {blank[0]} is blank; every line is a prompt and its number the prompt's id: remove it"
         )
     return lines
+
+
+def _lines(source: str, typed: str, folder: Path) -> list[str]:
+    path = Path(source)
+    try:
+        status = path.stat()
+        if not path.is_file():
+            raise UserError(f"prompts={typed} is a folder, a pipe or a device, expected {_accepted(typed, folder)}")
+        if status.st_size > LARGEST:
+            raise UserError(
+                f"prompts={typed} has {status.st_size:,} bytes, a prompt file at most {LARGEST:,}: is it text?"
+            )
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"the prompt file {source} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"prompts={typed}: no such set or readable file ({reason}), expected {_accepted(typed, folder)}"
+        ) from error
+
+
+def _accepted(typed: str, folder: Path) -> str:
+    """What ``prompts`` may be, with what was ``typed`` as a prompt."""
+    itself = shlex.quote(f"prompts=[{json.dumps(typed[:80], ensure_ascii=False)}]")
+    sets = sorted(path.stem for path in folder.glob("*.txt"))
+    fetch = "; type: gradproj prompts fetch" if typed == "t2i" else ""
+    return f"a text file, a list of prompts such as {itself}, or a set; the sets are {', '.join(sets)}{fetch}"

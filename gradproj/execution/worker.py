@@ -11,6 +11,7 @@ from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.execution import settings as inputs
+from gradproj.execution.check import check
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.parts import make, parts
 from gradproj.execution.rescore import rescore
@@ -52,7 +53,7 @@ def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: 
     """
     plain, after = inputs.split_rewards(plain)
     for name, settings in after.items():
-        _meet(make(settings), name, prompts)  # and gone again, before the generator comes
+        _meet(make(settings, f"rewards.{name}"), name, prompts)  # and gone again, before the generator comes
     experiment = _experiment(plain, prompts)
     run = _open(experiment, plain, model, method)
     images = inputs.images(plain, len(prompts))
@@ -87,11 +88,7 @@ def _meet(reward: Any, name: str, prompts: Sequence[str]) -> None:
 def _experiment(plain: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:
     """The parts, made and checked against their input."""
     made, target = parts(plain), inputs.target(plain)
-    for name in target:
-        if not callable(made["rewards"][name]):
-            raise UserError(
-                f"reward={name} has no differentiable form: it can be scored, not climbed; climb another one"
-            )
+    check(made, plain, prompts)
     experiment = Experiment(**made, target=target, prompts=prompts, **{key: plain[key] for key in LOOP})
     experiment.check(min(plain["batch"], len(prompts) * plain["seeds"]))
     return experiment
@@ -132,4 +129,4 @@ def _score_after(run: Run, after: Mapping[str, Any], batch: int, images: Share) 
         print(f"a damaged file of scores was moved aside: {path}", flush=True)
     recorded = {image for image in run.recorded() if image in images}
     for name in scores.unscored(run, after, recorded):
-        rescore(run, name, make(after[name]), science(after[name]), batch, recorded)
+        rescore(run, name, make(after[name], f"rewards.{name}"), science(after[name]), batch, recorded)

@@ -6,10 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradproj.types import Method, OptimizerMaker
+from gradproj.types import Method, NotNegative, OptimizerMaker, Positive
 
 
-def method(optimizer: OptimizerMaker, clip: float, weight: float, power_weight: float, power_mean: float) -> Method:
+def method(
+    optimizer: OptimizerMaker, clip: Positive, weight: NotNegative, power_weight: NotNegative, power_mean: Positive
+) -> Method:
     """Reward gradient g minus ``weight`` ||g|| times the unit gradient of ``penalty``, freshly shuffled each step."""
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:

@@ -1,14 +1,22 @@
 """The paper's method (arXiv 2602.08646): project the reward's gradient, and the latent, onto the set of white noise."""
 
 from functools import partial
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import Tensor
 
 from gradproj.spectrum import project
-from gradproj.types import Method, OptimizerMaker, follow_gradient, stay
+from gradproj.types import Method, OptimizerMaker, Positive, follow_gradient, stay
 
 
-def method(optimizer: OptimizerMaker, clip: float, block: int, project_gradient: bool, project_latent: bool) -> Method:
+def method(
+    optimizer: OptimizerMaker,
+    clip: Positive,
+    block: Annotated[int, Ge(2)],
+    project_gradient: bool,
+    project_latent: bool,
+) -> Method:
     """``block`` is the paper's B; the two switches are its Appendix H ablation.
 
     ``clip`` bounds the norm after the projection, where every gradient has norm sqrt(N): a constant factor, which

@@ -7,10 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gradproj.types import Method, OptimizerMaker
+from gradproj.types import Count, Method, NotNegative, OptimizerMaker, Positive
 
 
-def method(optimizer: OptimizerMaker, clip: float, weight: float, dimension: int, permutations: int) -> Method:
+def method(
+    optimizer: OptimizerMaker, clip: Positive, weight: NotNegative, dimension: Count, permutations: Count
+) -> Method:
     """Reward minus ``weight`` (gamma) times ``penalty``, with fresh random permutations at every step."""
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gradproj.types import Method, OptimizerMaker
+from gradproj.types import Method, NotNegative, OptimizerMaker, Positive
 
 
-def method(optimizer: OptimizerMaker, clip: float, weight: float) -> Method:
+def method(optimizer: OptimizerMaker, clip: Positive, weight: NotNegative) -> Method:
     """Reward minus ``weight`` times ``penalty``; ``clip`` bounds the norm of the whole gradient."""
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:
