@@ -13,7 +13,7 @@ from typing import Any, NotRequired, get_type_hints
 from hydra._internal.utils import _locate  # get_object logs what it then raises
 from typing_extensions import TypedDict
 
-from gradproj.errors import UserError
+from gradproj.errors import UserError, all_of
 from gradproj.execution.typed import STRICT, checked
 
 TARGET, PARTIAL = "_target_", "_partial_"
@@ -25,8 +25,11 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     A run's own config.yaml does, once ``compose_stored`` has added where the weights are.
     """
-    nodes = {key: settings[key] for key in ("model", "method", "rewards")}
-    return _build({key: _prepare(node, key) for key, node in nodes.items()})
+    nodes = {"model": settings["model"], "method": settings["method"]}
+    nodes |= {f"rewards.{name}": node for name, node in settings["rewards"].items()}
+    prepared = [_prepare(node, key) for key, node in nodes.items()]
+    model, method, *rewards = all_of(*(partial(_build, one) for one in prepared))
+    return {"model": model, "method": method, "rewards": dict(zip(settings["rewards"], rewards, strict=True))}
 
 
 def make(node: Mapping[str, Any], key: str) -> Any:

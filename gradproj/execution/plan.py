@@ -1,7 +1,7 @@
 """What a command would do, from the records alone: which images are missing and why, how long, how much disk.
 
-Imports no torch and loads no model. Runs are found by all that their names cover except the weights, whose hashes only
-the model itself can tell.
+Imports no torch and loads no model. Where the weights' hashes are not known, because their files are not here, runs are
+found by all else that their names cover.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.runs import scores
-from gradproj.runs.folder import Run, find
+from gradproj.runs.folder import Run, run_id
 from gradproj.runs.naming import ImageId, Share, fingerprint
 from gradproj.runs.progress import failures
 
@@ -49,14 +49,19 @@ def cell(
     results: Path,
     after: Iterable[str] = (),
 ) -> Cell:
-    """``science``: a run's config without its weights. ``images``: those that this command would see to.
+    """``science``: a run's config, without its weights where they are not known.
 
+    ``images``: those that this command would see to.
     ``after``: the rewards that are to score the pictures when all are there.
     """
     names = science["names"]
-    prefix = f"{names['model']}-{names['method']}-{names['reward']}"
-    there, _ = find(results)
-    own = [run for run in there if fingerprint(_without_weights(run.config)) == fingerprint(science)]
+    there = _runs(results)
+    if "weights" in science:
+        name = run_id(science)
+        own = [run for run in there if run.folder.name == name]
+    else:
+        name = f"{names['model']}-{names['method']}-{names['reward']}"
+        own = [run for run in there if fingerprint(_without_weights(run.config)) == fingerprint(science)]
     recorded, failed, cut, unscored = set(), {}, set(), {}
     for run in own:
         recorded |= run.recorded()
@@ -74,7 +79,7 @@ def cell(
     again = sum(image in images for image in cut - failed.keys())
     missing += Counter({"cut, to be made again": again, "not begun": len(images) - done - missing.total() - again})
     like = own or [run for run in there if _alike(run.config, science)]
-    return Cell(prefix, done, missing, unscored, *_costs(like))
+    return Cell(name, done, missing, unscored, *_costs(like))
 
 
 def total(cells: Iterable[Cell]) -> str:
@@ -92,6 +97,15 @@ def total(cells: Iterable[Cell]) -> str:
     if unknown:
         lines.append(f"{unknown} of them are of models or steps without a record here: hours and GB unknown")
     return "\n".join(lines)
+
+
+def _runs(results: Path) -> list[Run]:
+    """The runs that are there; ``gradproj status`` names the folders that are none."""
+    runs = []
+    for folder in sorted((results / "runs").glob("[!.]*")):
+        with contextlib.suppress(UserError):
+            runs.append(Run.open(folder))
+    return runs
 
 
 def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,10 +128,8 @@ def _costs(runs: list[Run]) -> tuple[float | None, str, float | None]:
                 seconds.append(float(last[1]))
             pictures = run.pictures(image).values()
             sizes.append(sum(one.stat().st_size for one in (path, *pictures) if one.exists()) / 1e6)
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError):
             device = json.loads((run.folder / "env.json").read_text(encoding="utf-8"))["device"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{run.folder} has no readable env.json ({error}): restore it") from error
         if seconds:
             return median(seconds), device, median(sizes)
     return None, device, None
