@@ -1,6 +1,9 @@
-"""What every model, reward and method under configs/ promises, whatever its weights."""
+"""What every model, reward and method under configs/ promises, whatever its weights; and that a lie is found."""
 
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,14 +13,17 @@ import torch
 import yaml
 from conftest import CONFIGS
 from hydra.utils import instantiate
-from PIL import Image as Pillow
 from torch import Tensor
 
+from gradproj.cli import check_reward
+from gradproj.execution import contract
+from gradproj.execution.contract import Broken
 from gradproj.noise import initial_latent
-from gradproj.types import Method
+from gradproj.types import Method, Model, Reward
 
-PROMPTS = ["a red ring", "a blue square and a white circle", "an orange cross and a black triangle"]
-SIZES = [(32, 32), (48, 64), (128, 128)]
+PROMPTS = check_reward.PROMPTS
+EXAMPLE = Path(__file__).parents[1] / "docs" / "example_reward"
+AGREEMENT = partial(contract.check_agreement, gap=1e-4)  # nothing of these rewards is resized at 32 x 32
 
 
 def names(group: str) -> list[str]:
@@ -26,200 +32,166 @@ def names(group: str) -> list[str]:
     return [path.stem for path in files if "_target_" in str(yaml.safe_load(path.read_text()))]
 
 
-MODELS, REWARDS, METHODS = names("model"), names("rewards"), names("method")
+MODELS, REWARDS, METHODS = names("model"), [*names("rewards"), "named_colour"], names("method")
 
 
-@pytest.fixture
-def build(compose) -> Callable[[str, str], Any]:
-    """``build("model", "shapes")``: the object that the YAML describes, new; of published weights a tiny stand-in."""
+@pytest.fixture(scope="module")
+def build() -> Callable[[str, str], Any]:
+    """``build("model", "shapes")``: the object that the YAML describes; of published weights a tiny stand-in."""
+    made: dict[tuple[str, str], Any] = {}
 
     def one(group: str, name: str) -> Any:
-        if name in tiny.BUILDERS:
-            return tiny.build(f"{name}-plain")
-        stand_in = tiny_rewards.stand_in(name) if name in tiny_rewards.BUILDERS else ()
-        config = compose(f"{group}={name}", *stand_in)[group]
-        return instantiate(config[name] if group == "rewards" else config)
+        if (group, name) not in made:
+            made[group, name] = _build(group, name)
+        return made[group, name]
 
     return one
 
 
-def pictures(height: int, width: int, count: int = 3) -> Tensor:
-    """Smooth and noisy pictures away from 0 and 1, (count, 3, height, width)."""
-    generator = torch.Generator().manual_seed(height)
-    coarse = torch.rand(count, 3, 4, 4, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
-    return 0.1 + 0.6 * smooth + 0.2 * torch.rand(count, 3, height, width, generator=generator)
+def _build(group: str, name: str) -> Any:
+    if name in tiny.BUILDERS:
+        return tiny.build(f"{name}-plain")
+    if name == "named_colour":
+        sys.path.insert(0, str(EXAMPLE))
+        settings = yaml.safe_load((EXAMPLE / "rewards" / "named_colour.yaml").read_text())
+        return instantiate(settings)
+    settings = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+    settings = settings["model"] if group == "model" else settings
+    return instantiate(tiny_rewards.changed(settings, tiny_rewards.files(name)) if "source" in settings else settings)
 
 
-def to_8_bit(images: Tensor) -> tuple[list[Pillow.Image], Tensor]:
-    """PIL pictures and the same levels as float32 tensors."""
-    levels = (images * 255).round().to(torch.uint8)
-    return [Pillow.fromarray(one.permute(1, 2, 0).numpy()) for one in levels], levels.float() / 255
-
-
-def directional(function: Callable[[Tensor], Tensor], at: Tensor, seed: int) -> tuple[float, float]:
-    """The derivative of a scalar function along a random direction: by autograd and by central differences."""
-    direction = torch.randn(at.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    leaf = at.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(leaf), leaf)
-    h = 1e-6
-    with torch.no_grad():
-        difference = (function(at + h * direction) - function(at - h * direction)) / (2 * h)
-    return float((gradient * direction).sum()), float(difference)
-
-
-def test_something_of_every_group_is_found():
-    assert {"shapes"} <= set(MODELS)
-    assert {"shapes_aesthetic", "shapes_matcher", "shapes_heldout", "shapes_rendering"} <= set(REWARDS)
+def test_something_of_every_group_is_found() -> None:
+    assert {"shapes", "flux"} <= set(MODELS)
+    assert {"shapes_aesthetic", "shapes_matcher", "shapes_heldout", "shapes_rendering", "aesthetic"} <= set(REWARDS)
     assert {"none", "reno", "prno", "mpgr", "ours"} <= set(METHODS)
 
 
-# Models
-
-
+@pytest.mark.parametrize("check", contract.MODEL, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", MODELS)
-def test_model_makes_float32_pictures_in_the_unit_range_and_says_what_it_is(name: str, build):
+def test_a_model_keeps_its_promises(name: str, check: Callable[..., None], build: Any) -> None:
     model = build("model", name)
-    latent = initial_latent(model.latent_shape, [(i, 0) for i in range(3)])
-    image = model.generate(latent.to(model.device), model.encode(PROMPTS))
-    assert image.dtype == torch.float32
-    assert image.shape[:2] == (3, 3)
-    assert image.ndim == 4
-    assert 0 <= float(image.min()) <= float(image.max()) <= 1
-    assert float(image.std()) > 0
-    assert isinstance(model.device, torch.device)
-    assert all(isinstance(key, str) and isinstance(value, str) for key, value in model.weights.items())
+    assert isinstance(model, Model)
+    check(model, PROMPTS)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_model_is_differentiable_pure_and_repeats_itself(name: str, build):
-    model = build("model", name)
-    latent = initial_latent(model.latent_shape, [(i, 0) for i in range(3)]).to(model.device)
-    before = latent.clone()
-    condition = model.encode(PROMPTS)
-    stream = torch.get_rng_state()
-    first, second = (model.generate(latent.requires_grad_(), condition) for _ in range(2))
-    assert torch.equal(first, second)
-    assert torch.equal(torch.get_rng_state(), stream)
-    (gradient,) = torch.autograd.grad(
-        (first * torch.linspace(-1, 1, first.shape[-1], device=model.device)).sum(), latent
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_reward_keeps_its_promises(name: str, build: Any) -> None:
+    reward = build("rewards", name)
+    assert callable(reward) == (name not in ("shapes_heldout", "shapes_rendering")), "these two are only scored"
+    assert not callable(reward) or isinstance(reward, Reward)
+    for check in contract.reward_checks(reward):
+        check(reward, PROMPTS)
+    if callable(reward):
+        AGREEMENT(reward, PROMPTS)
+
+
+# A reward and a model that keep every promise, and lies that break one
+
+
+class Brightness:
+    weights = {"formula": "1"}  # noqa: RUF012
+
+    def encode(self, prompts: Sequence[str]) -> None:
+        return None
+
+    def __call__(self, image: Tensor, text: None) -> Tensor:
+        return image.square().mean(dim=(1, 2, 3))
+
+    def score(self, pictures: Sequence[Any], prompts: Sequence[str]) -> Tensor:
+        levels = [torch.tensor(list(picture.convert("RGB").tobytes())) / 255 for picture in pictures]
+        return torch.stack([level.square().mean() for level in levels])
+
+
+def doubled(self: Any, image: Tensor, text: None) -> Tensor:
+    """The right value, twice the gradient."""
+    value = Brightness.__call__(self, image, text)
+    return 2 * value - value.detach()
+
+
+def score_of(change: Callable[[Tensor], Any]) -> Callable[..., Any]:
+    return lambda self, pictures, prompts: change(Brightness.score(self, pictures, prompts))
+
+
+def call_of(change: Callable[[Tensor], Any]) -> Callable[..., Any]:
+    return lambda self, image, text: change(Brightness.__call__(self, image, text))
+
+
+LIES: list[tuple[str, Any, Callable[..., None], str]] = [  # what is replaced, by what, the check that finds it, words
+    ("weights", None, contract.check_weights, "weights must map"),
+    ("weights", {"file": 3}, contract.check_weights, "weights must map"),
+    ("score", score_of(lambda value: value.double()), contract.check_score, r"float32 \(3,\); got torch.float64"),
+    ("score", score_of(lambda value: value[:, None]), contract.check_score, r"shape \(3, 1\)"),
+    ("score", score_of(lambda value: value.tolist()), contract.check_score, "got list"),
+    ("score", score_of(lambda value: value * torch.nan), contract.check_score, "finite"),
+    ("score", score_of(lambda value: value.requires_grad_()), contract.check_score, "without gradient"),
+    ("score", score_of(lambda value: value - value.mean()), contract.check_score, "in a batch what it gives it alone"),
+    ("__call__", call_of(lambda value: value.sum()), contract.check_call, r"float32 \(3,\)"),
+    ("__call__", call_of(lambda value: value.detach()), contract.check_call, "differentiable"),
+    ("__call__", call_of(lambda value: value - value.mean()), contract.check_call, "zero|alone"),
+    ("__call__", call_of(lambda value: value.sqrt() * 1e30 * 1e30), contract.check_call, "finite"),
+    ("__call__", doubled, contract.check_gradient, "central differences; got a difference of 50%"),
+    ("__call__", call_of(lambda value: -value), contract.check_agreement, "must agree"),
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: f"{lie[0]} {lie[3]}")
+def test_a_reward_that_lies_is_found(lie: tuple[str, Any, Callable[..., None], str]) -> None:
+    name, value, check, words = lie
+    check(Brightness(), PROMPTS)
+    with pytest.raises(Broken, match=words):
+        check(type("Liar", (Brightness,), {name: value})(), PROMPTS)
+
+
+def test_a_reward_with_half_of_a_climbed_form_is_found() -> None:
+    half = type("Half", (), {"weights": {}, "score": Brightness.score, "__call__": Brightness.__call__})()
+    with pytest.raises(Broken, match="both be there, or neither; got __call__ alone"):
+        contract.check_forms(half, PROMPTS)
+
+
+class Identity:
+    """A model whose picture is its latent, squeezed."""
+
+    latent_shape, device, weights = (3, 8, 8), torch.device("cpu"), {}
+
+    def encode(self, prompts: Sequence[str]) -> None:
+        return None
+
+    def generate(self, latent: Tensor, condition: None) -> Tensor:
+        return latent.sigmoid()
+
+
+MODEL_LIES: list[tuple[Callable[..., Tensor], Callable[..., None], str]] = [
+    (lambda self, latent, _: latent, contract.check_picture, r"must lie in \[0, 1\]"),
+    (lambda self, latent, _: latent.sigmoid().double(), contract.check_picture, "float64"),
+    (lambda self, latent, _: torch.rand_like(latent), contract.check_picture, "same picture twice"),
+    (lambda self, latent, _: latent.mul_(0.5).sigmoid(), contract.check_picture, "twice|as it is"),
+    (lambda self, latent, _: (latent - latent.mean(0)).sigmoid(), contract.check_members, "members|zero"),
+    (lambda self, latent, _: latent.detach().sigmoid() + 0 * latent, contract.check_members, "zero"),
+]
+
+
+@pytest.mark.parametrize("lie", MODEL_LIES, ids=lambda lie: lie[2])
+def test_a_model_that_lies_is_found(lie: tuple[Callable[..., Tensor], Callable[..., None], str]) -> None:
+    generate, check, words = lie
+    check(Identity(), PROMPTS)
+    with pytest.raises(Broken, match=words):
+        check(type("Liar", (Identity,), {"generate": generate})(), PROMPTS)
+
+
+def test_the_command_says_line_by_line_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    assert check_reward.main(["named_colour", "--config-dir", str(EXAMPLE)]) == 0
+    assert "BROKEN" not in capsys.readouterr().out
+    (tmp_path / "rewards").mkdir()
+    (tmp_path / "rewards" / "liar.yaml").write_text("# @package rewards.liar\n_target_: liar_reward.Liar\n")
+    (tmp_path / "liar_reward.py").write_text(
+        "class Liar:\n    def score(self, pictures, prompts):\n        return [1.0]\n"
     )
-    assert gradient.shape == latent.shape
-    assert gradient.dtype == torch.float32
-    assert bool(gradient.isfinite().all())
-    assert (gradient.flatten(1).abs().amax(1) > 0).all()
-    assert torch.equal(latent, before)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_model_gives_a_batch_what_it_gives_its_members(name: str, build):
-    model = build("model", name)
-    latent = initial_latent(model.latent_shape, [(i, 0) for i in range(3)]).to(model.device)
-    together = model.generate(latent, model.encode(PROMPTS))
-    alone = torch.cat([model.generate(latent[i : i + 1], model.encode([PROMPTS[i]])) for i in range(3)])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_model_gradient_is_that_of_central_differences(name: str, build):
-    model = build("model", name)
-    if hasattr(model, "dtype"):
-        pytest.skip("its number type is a setting: tests/test_models.py climbs it in float64")
-    model.network.double()
-    latent = initial_latent(model.latent_shape, [(0, 0), (1, 0)]).double().to(model.device)
-    condition = model.encode(PROMPTS[:2])
-    for seed in range(3):
-        slope, difference = directional(lambda x: model.generate(x, condition).square().sum(), latent, seed)
-        assert slope == pytest.approx(difference, rel=1e-4, abs=1e-4)
-        assert slope != 0
-
-
-# Rewards
-
-
-def climbable(rewards: Sequence[str], build) -> Any:
-    """Skip what can only be scored; its own test is below."""
-    reward = build("rewards", rewards[0])
-    if not callable(reward):
-        pytest.skip("scored only: it has no differentiable form")
-    return reward
-
-
-@pytest.mark.parametrize("name", REWARDS)
-def test_reward_has_both_of_encode_and_call_or_neither_and_names_its_weights(name: str, build):
-    reward = build("rewards", name)
-    assert callable(reward) == hasattr(reward, "encode")
-    assert all(isinstance(key, str) and isinstance(value, str) for key, value in reward.weights.items())
-
-
-@pytest.mark.parametrize("name", ["shapes_heldout", "shapes_rendering"])
-def test_the_held_out_measures_cannot_be_climbed(name: str, build):
-    assert not callable(build("rewards", name))
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", REWARDS)
-def test_reward_is_differentiable_at_any_size_and_per_sample(name: str, size: tuple[int, int], build):
-    reward = climbable([name], build)
-    device = getattr(reward, "device", torch.device("cpu"))
-    image = pictures(*size).to(device).requires_grad_()
-    value = reward(image, reward.encode(PROMPTS))
-    assert value.shape == (3,)
-    assert value.dtype == torch.float32
-    (gradient,) = torch.autograd.grad(value.sum(), image)
-    assert gradient.shape == image.shape
-    assert bool(gradient.isfinite().all())
-    assert (gradient.flatten(1).abs().amax(1) > 0).all()
-    for i in range(3):
-        leaf = image[i : i + 1].detach().requires_grad_()
-        alone = reward(leaf, reward.encode([PROMPTS[i]]))
-        torch.testing.assert_close(value[i : i + 1], alone, rtol=1e-5, atol=1e-5)
-        (one,) = torch.autograd.grad(alone.sum(), leaf)
-        assert float((one - gradient[i : i + 1]).norm() / one.norm()) < 1e-3
-
-
-@pytest.mark.parametrize("name", REWARDS)
-def test_reward_gradient_is_that_of_central_differences(name: str, build):
-    reward = climbable([name], build)
-    reward.network.double()
-    text = reward.encode(PROMPTS[:2])
-    for size in SIZES[:2]:
-        image = pictures(*size, count=2).double().to(reward.device)
-        for seed in range(2):
-            slope, difference = directional(lambda x: reward(x, text).sum(), image, seed)
-            assert slope == pytest.approx(difference, rel=1e-5, abs=1e-8)
-            assert slope != 0
-
-
-@pytest.mark.parametrize("name", REWARDS)
-def test_the_climbed_form_is_the_official_one_on_the_same_8_bit_picture(name: str, build):
-    reward = climbable([name], build)
-    official, levels = to_8_bit(pictures(32, 32))
-    climbed = reward(levels.to(getattr(reward, "device", "cpu")), reward.encode(PROMPTS)).detach().cpu()
-    torch.testing.assert_close(reward.score(official, PROMPTS), climbed, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", REWARDS)
-def test_the_official_form_scores_each_picture_alone_on_the_cpu_without_gradient(name: str, build):
-    reward = build("rewards", name)
-    official = [to_8_bit(pictures(*size, count=1))[0][0] for size in SIZES]
-    scores = reward.score(official, PROMPTS)
-    assert scores.shape == (3,)
-    assert scores.dtype == torch.float32
-    assert scores.device.type == "cpu"
-    assert not scores.requires_grad
-    assert bool(scores.isfinite().all())
-    alone = torch.cat([reward.score([one], [prompt]) for one, prompt in zip(official, PROMPTS, strict=True)])
-    torch.testing.assert_close(scores, alone, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", REWARDS)
-def test_the_official_form_reads_grey_and_transparent_pictures_as_their_rgb(name: str, build):
-    reward = build("rewards", name)
-    picture = to_8_bit(pictures(32, 32, count=1))[0][0].convert("L")
-    rgb = reward.score([picture.convert("RGB")], PROMPTS[:1])
-    assert torch.equal(reward.score([picture], PROMPTS[:1]), rgb)
-    assert torch.equal(reward.score([picture.convert("RGBA")], PROMPTS[:1]), rgb)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert check_reward.main(["liar", "--config-dir", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "liar (liar_reward.Liar)" in said and "it can be scored, not climbed" in said
+    assert "weights must map every file to its sha256 or revision; got None" in said and "got list" in said
 
 
 # Methods

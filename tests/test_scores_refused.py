@@ -13,9 +13,9 @@ import torch
 from made_up import config
 from PIL.Image import Image as Picture
 from scored import Brightness, refusal, state, write
-from test_contracts import pictures as contract_pictures
-from test_contracts import to_8_bit
 
+from gradproj.execution.contract import pictures as contract_pictures
+from gradproj.execution.contract import to_8_bit
 from gradproj.execution.rescore import rescore
 from gradproj.report import build
 from gradproj.runs import scores

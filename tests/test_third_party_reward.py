@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scored
-import torch
 from conftest import GRADPROJ, Gradproj
 from PIL import Image as Pillow
 from scored import DOCS, EXAMPLE, launch, recorded
-from test_contracts import directional, to_8_bit
-from test_contracts import pictures as contract_pictures
 from test_report import table
 
+from gradproj.cli import check_reward
 from gradproj.report import build
 from gradproj.runs import scores
 from gradproj.runs.folder import Run
@@ -32,6 +30,12 @@ script = scored.script
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / "rewards.md").read_text(), re.DOTALL)
+
+
+def shown() -> list[list[str]]:
+    """The commands of the page, in words."""
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line and line[0] != "#"]
 
 
 def test_the_page_shows_the_very_files() -> None:
@@ -47,31 +51,6 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     yield named_colour
     sys.modules.pop("named_colour")
-
-
-def test_the_pages_own_check_holds(example: Any) -> None:
-    exec(blocks("python")[1], {})
-
-
-@pytest.mark.parametrize("size", [(32, 32), (48, 64)], ids=str)
-def test_the_example_keeps_the_contract(example: Any, size: tuple[int, int]) -> None:
-    reward, prompts = example.NamedColour(width=0.5), ["a red ring", "a blue square", "a white circle"]
-    image = contract_pictures(*size)
-    text = reward.encode(prompts)
-    value = reward(image, text)
-    assert value.shape == (3,) and value.dtype == torch.float32
-    for i in range(3):
-        alone = reward(image[i : i + 1], reward.encode(prompts[i : i + 1]))
-        torch.testing.assert_close(value[i : i + 1], alone)
-    slope, difference = directional(lambda one: reward(one, text).sum(), image.double(), 1)
-    assert slope == pytest.approx(difference, rel=1e-5) != 0
-    official, levels = to_8_bit(image)
-    given = reward.score([official[0], official[1], official[2].resize((9, 7))], prompts)
-    assert given.device.type == "cpu" and given.dtype == torch.float32 and not given.requires_grad
-    torch.testing.assert_close(given[:2], reward(levels, text)[:2])
-    grey = official[0].convert("L")
-    modes = [reward.score([grey.convert(mode)], prompts[:1]) for mode in ("L", "RGB", "RGBA")]
-    assert torch.equal(modes[0], modes[1]) and torch.equal(modes[0], modes[2])
 
 
 def test_the_example_measures_what_it_says(example: Any) -> None:
@@ -90,9 +69,10 @@ def test_the_pages_commands_work_in_another_folder_without_a_change_in_gradproj(
 ) -> None:
     """Climbed, held out after the run, and given to an old run: the last two agree."""
     shutil.copytree(EXAMPLE, tmp_path / "example_reward")
-    shown = [shlex.split(line) for line in "".join(blocks("sh")).splitlines() if line and line[0] != "#"]
-    assert shown[0] == ["export", "PYTHONPATH=example_reward"]
-    climbed, _, _, held_out, again = shown[1:]
+    first, climbed, _, _, held_out, again, check = shown()
+    assert first == ["export", "PYTHONPATH=example_reward"]
+    monkeypatch.chdir(tmp_path)
+    assert check_reward.main(check[2:]) == 0
     small = ['prompts=["a red ring"]', "steps=3"]
     environment = os.environ | {
         "PYTHONPATH": f"example_reward:{DOCS.parent}",
@@ -115,7 +95,6 @@ def test_the_pages_commands_work_in_another_folder_without_a_change_in_gradproj(
     given = scores.read(do(held_out, "after", "held_out=after"))["named_colour"]
     assert given.values[ImageId(0, 0)][0] == pytest.approx(start, rel=1e-5)
     old = launch(tmp_path / "old", *small, "reward=shapes_matcher", "rewards=[shapes_matcher]", "seeds=1")
-    monkeypatch.chdir(tmp_path)
     assert again[:2] == ["gradproj", "score"] and again[-1] == "results/runs/*"
     assert script(*again[2:-1], old.folder)[0] == 0
     assert scores.read(old)["named_colour"].checkpoint == given.checkpoint
@@ -130,8 +109,7 @@ def test_the_pages_other_commands_compose(
 ) -> None:
     """A setting of its own, and a mix."""
     shutil.copytree(EXAMPLE, tmp_path / "example_reward")
-    command = [shlex.split(line) for line in "".join(blocks("sh")).splitlines() if line and line[0] != "#"][place]
-    code, out, _ = gradproj(*command[1:], "--cfg", "job", folder=tmp_path)
+    code, out, _ = gradproj(*shown()[place][1:], "--cfg", "job", folder=tmp_path)
     assert code == 0
     expected = "width: 0.3" if place == 2 else "named_colour: 0.2"
     assert expected in out

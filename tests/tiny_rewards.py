@@ -196,11 +196,16 @@ def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
 
 
 @cache
-def stand_in(name: str) -> tuple[str, ...]:
-    """Overrides that make the reward ``name`` read small weights of 32 x 32 pixels; files are made once a process."""
+def files(name: str) -> Overrides:
+    """The keys that make the reward ``name`` read small weights of 32 x 32 pixels; files are made once a process."""
     folder = Path(tempfile.mkdtemp(prefix="tiny-rewards-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return tuple(as_overrides(name, BUILDERS[name](folder, small()[name])))
+    return BUILDERS[name](folder, small()[name])
+
+
+def stand_in(name: str) -> tuple[str, ...]:
+    """The same as overrides."""
+    return tuple(as_overrides(name, files(name)))
 
 
 # Weights
