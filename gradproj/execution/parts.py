@@ -73,8 +73,8 @@ def _holds_part(value: Any) -> bool:
 def _build(value: Any) -> Any:
     if isinstance(value, list):
         return [_build(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _build(one) for name, one in value.items()}
+    if isinstance(value, dict):  # what all of them lack is told in one go
+        return dict(zip(value, all_of(*(partial(_build, one) for one in value.values())), strict=True))
     if not isinstance(value, _Part):
         return value
     arguments = {name: _build(one) for name, one in value.arguments.items()}
