@@ -1,12 +1,10 @@
 # `make run` and `make test` set up .venv themselves, once. Needs make and Python >= 3.11 (another one: make run PYTHON=python3.12).
 PYTHON ?= python3
 BIN := .venv/bin
-export OMP_NUM_THREADS ?= 1
-
 .PHONY: run test check table report pack unpack tune reproduce train parity test-slurm
 
 run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="method=reno seeds=2"
-	OMP_NUM_THREADS=2 $(BIN)/gradproj run $(ARGS)
+	$(BIN)/gradproj run $(ARGS)
 
 test: .venv/.installed ## the whole suite, on every core: make test ARGS="tests/test_spectrum.py"
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal $(ARGS)

@@ -47,7 +47,7 @@ def optimize(
     ``encode`` answered for the b prompts; ``rng`` has one CPU generator per sample. Everything is per sample: a
     batch gives what its members give alone.
     """
-    samples = [one[None].clone() for one in latent.to(model.device)]  # one parameter each: optimiser state per sample
+    samples = [start[None].clone() for start in latent.to(model.device)]  # a parameter each: optimiser state per sample
     optimizer = method.optimizer(samples)
     clock = _Clock(model.device)
     for index in range(steps + 1):
@@ -71,25 +71,26 @@ def optimize(
 
 
 def _update(samples, optimizer, method: Method, latent: Tensor, gradient: Tensor, usable: Tensor, rng) -> Tensor:
-    """One optimiser step and retraction; which samples took it. The others keep latent, state and step count."""
-    for sample in samples:
-        sample.grad = None
+    """One optimiser step and retraction of the usable samples; answers which of them moved."""
     moved = torch.zeros_like(usable)
-    if not usable.any():
-        return moved
     chosen = usable.nonzero().flatten().tolist()
+    if not chosen:
+        return moved
     ascent = method.direction(latent[chosen], gradient[chosen], [rng[i] for i in chosen])
-    norm = _norm(ascent)
-    for i, one, length in zip(chosen, ascent, norm.tolist(), strict=True):
-        if math.isfinite(length):
-            samples[i].grad = -min(1.0, method.clip / max(length, 1e-300)) * one[None]  # torch optimisers descend
-            moved[i] = True
-    if moved.any():
-        optimizer.step()
-        chosen = moved.nonzero().flatten().tolist()
-        retracted = method.retract(torch.cat([samples[i] for i in chosen]))
-        for i, one in zip(chosen, retracted, strict=True):
-            samples[i].copy_(one[None])
+    descent = {  # torch optimisers descend
+        i: -min(1.0, method.clip / max(length, 1e-300)) * direction
+        for i, direction, length in zip(chosen, ascent, _norm(ascent).tolist(), strict=True)
+        if math.isfinite(length)
+    }
+    if not descent:
+        return moved
+    for i, sample in enumerate(samples):  # without a gradient a sample keeps its latent, state and step count
+        sample.grad = descent[i][None] if i in descent else None
+    optimizer.step()
+    retracted = method.retract(torch.cat([samples[i] for i in descent]))
+    for i, latent_after in zip(descent, retracted, strict=True):
+        samples[i].copy_(latent_after[None])
+    moved[list(descent)] = True
     return moved
 
 

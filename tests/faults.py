@@ -1,28 +1,59 @@
-"""What the tests of a sweep's misfortunes share: one undisturbed run, and ``gradproj status`` within this process."""
+"""What the tests of a sweep's misfortunes share: one worker, an undisturbed run, and ``gradproj status``."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
-import test_command_line as line
-from conftest import Gradproj, names_of
+from conftest import CONFIGS, Gradproj
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 
+from gradproj.execution import settings as inputs
+from gradproj.execution import worker
 from gradproj.runs import progress
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 
-inside, small_disk = line.inside, line.small_disk
-Inside = line.Inside
-BASE = (*line.SETTINGS, "seeds=2", "batch=1")
+BASE = (
+    "prompts=[a red ring,a blue square and a white circle,an orange cross]",
+    "rewards=[shapes_aesthetic,shapes_matcher]",
+    "steps=4",
+    "score_every=3",
+    "method.optimizer.lr=1",
+    "seeds=2",
+    "batch=1",
+)
+ALL = {ImageId(prompt, seed) for prompt in range(3) for seed in range(2)}
+
+
+def work(folder: Path, *overrides: str, method: str = "ours") -> worker.Outcome:
+    """One worker of the miniature within this process, its results in ``folder``."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = hydra_compose("config", [*BASE, f"method={method}", f"results={folder}", *overrides])
+    settings = inputs.check(config)
+    return worker.complete(settings, settings["prompts"], "shapes", method)
 
 
 def without_seconds(run: Run) -> dict[str, Any]:
     """Every record's rows apart from the seconds, as text, and every picture's bytes."""
-    rows = {name: pd.read_csv(run.images / f"{name}.csv", comment="#", dtype=str) for name in names_of(run)}
-    pictures = {path.name: path.read_bytes() for path in run.images.glob("*.png")}
-    return {name: one.drop(columns="seconds").to_csv() for name, one in rows.items()} | pictures
+    rows = {str(image): run.table(image).drop(columns="seconds").to_csv() for image in run.recorded()}
+    return rows | {path.name: path.read_bytes() for path in run.images.glob("*.png")}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any]]:
+    """A run that met no misfortune, and what it left."""
+    run = work(tmp_path_factory.mktemp("reference")).run
+    return run, without_seconds(run)
+
+
+@pytest.fixture
+def copied(tmp_path: Path, reference: tuple[Run, dict[str, Any]]) -> Run:
+    """A copy of that run, which a test may damage."""
+    shutil.copytree(reference[0].folder.parent, tmp_path / "runs")
+    return Run.open(tmp_path / "runs" / reference[0].folder.name)
 
 
 Shown = Callable[..., tuple[Any, str]]
@@ -37,20 +68,6 @@ def look(gradproj: Gradproj) -> Shown:
         return code, out + err
 
     return shown
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("reference")
-    done = line.command(folder, *BASE)
-    assert done.returncode == 0, done.stderr
-    return line.only_run(folder), without_seconds(line.only_run(folder))
-
-
-@pytest.fixture
-def copy_of_reference(tmp_path: Path, reference: tuple[Run, dict[str, Any]]) -> Run:
-    line.shutil.copytree(reference[0].folder.parents[1], tmp_path / "results")
-    return line.only_run(tmp_path)
 
 
 def recorded(results: Path, prompts: int = 4, seeds: int = 1) -> Run:

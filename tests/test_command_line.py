@@ -20,7 +20,7 @@ import yaml
 from conftest import GRADPROJ, Gradproj, names_of
 from PIL import Image as Pillow
 
-from gradproj.execution.experiment import Experiment
+from gradproj.execution import worker
 from gradproj.runs.folder import COLUMNS, Run
 from gradproj.runs.pictures import before_after
 
@@ -262,7 +262,7 @@ def test_several_methods_in_one_command_are_several_runs_from_the_same_noise(tmp
 @pytest.fixture
 def name_of(inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """The run id that overrides lead to; no image is made."""
-    monkeypatch.setattr(Experiment, "complete", lambda *_: 0)
+    monkeypatch.setattr(worker, "complete_batches", lambda *_: None)
 
     def name(*overrides: str) -> str:
         code, out, error = inside(tmp_path, *SETTINGS, *overrides)
@@ -417,7 +417,7 @@ def test_an_edited_record_is_moved_aside_and_made_again(copy: Path, whole: tuple
     edited, before = path.read_bytes(), state(copy)
     done = command(copy, *SETTINGS, "seeds=2", "batch=2")
     assert done.returncode == 0, done.stderr
-    assert "5 of 6 images recorded, 1 to do" in done.stdout and "1 of the others were damaged (0001-1" in done.stdout
+    assert "5 of 6 images recorded, 1 to do" in done.stdout and "1 damaged records (0001-1" in done.stdout
     assert path.with_suffix(".csv.damaged").read_bytes() == edited
     same_records(only_run(copy), only_run(whole[0]))
     changed = {Path(name).name for name, one in state(copy).items() if before.get(name) != one}

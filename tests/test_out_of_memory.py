@@ -5,23 +5,22 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import fakes
+import pandas as pd
 import pytest
-import test_experiment as fakes
 import tiny
 import torch
-from conftest import names_of
-from faults import without_seconds
 
-from gradproj.runs import progress
-from gradproj.runs.naming import ImageId
+from gradproj.execution.batches import complete
 
 
 class Small(fakes.Model):
     """Room for ``room`` pictures of a batch; two cheaper policies, each with room for one more."""
 
-    def __init__(self, room: int, policies: int = 2) -> None:
+    def __init__(self, room: int, shrinks_after: int = 10**6) -> None:
         super().__init__()
-        self.room, self.policies = room, ["decoder_checkpointing=blocks", "checkpointing=blocks"][:policies]
+        self.room, self.shrinks_after = room, shrinks_after
+        self.policies = ["decoder_checkpointing=blocks", "checkpointing=blocks"]
         self.held: list[Any] = []
         self.crowded = False
 
@@ -36,6 +35,8 @@ class Small(fakes.Model):
             gc.collect()
             self.crowded |= any(one() is not None for one in self.held)
         self.held = []
+        self.shrinks_after -= 1
+        self.room -= self.shrinks_after == -1
         if len(latent) > self.room:
             self.held = [weakref.ref(latent)]
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -59,38 +60,30 @@ def test_where_memory_does_not_do_less_is_asked_of_it_and_noted(
     tmp_path: Path, room: int, batch: int, notes: list[str]
 ) -> None:
     model = Small(room)
-    run, failed = fakes.complete(tmp_path, batch=batch, model=model)
-    assert (failed, progress.failures(run)) == (0, {})
+    run, failures = fakes.complete(tmp_path, batch=batch, model=model)
+    assert failures == {} and run.recorded() == set(fakes.IMAGES)
     assert sorted(path.read_text().strip() for path in run.images.glob("*.note")) == notes
+    assert not model.crowded, "a failed attempt's tensors were still held"
     sound, _ = fakes.complete(tmp_path / "sound", batch=1)
-    assert without_seconds(run).keys() == without_seconds(sound).keys()
+    for image in fakes.IMAGES:
+        pd.testing.assert_frame_equal(fakes.numbers(run, *image), fakes.numbers(sound, *image), rtol=1e-5)
 
 
 def test_only_what_is_made_from_then_on_is_noted(tmp_path: Path) -> None:
     """The policy stays for the worker's later images; those before it were made as asked."""
-    model = Small(1)
-    one = fakes.experiment(model=model)
-    run = fakes.new_run(tmp_path, one)
-    assert one.complete(run, [ImageId(0, 0)], 1) == 0
-    model.room = 0
-    for prompt in (1, 3):
-        assert one.complete(run, [ImageId(prompt, 0)], 1) == 0
-    notes = {path.name: path.read_text() for path in run.images.glob("*.note")}
-    assert notes == dict.fromkeys(["0001-0.note", "0003-0.note"], f"{OOM}decoder_checkpointing=blocks\n")
-
-
-def test_a_second_attempt_has_the_memory_of_the_first(tmp_path: Path) -> None:
-    model = Small(0)
-    fakes.complete(tmp_path, batch=4, model=model)
-    assert not model.crowded, "the failed attempt's tensors were still held"
+    model = Small(1, shrinks_after=2)
+    made = fakes.experiment(model=model, steps=1)
+    run = fakes.new_run(tmp_path, made)
+    complete(made, run, fakes.IMAGES, 1)
+    notes = [path.read_text() for path in run.images.glob("*.note")]
+    assert notes == [f"{OOM}decoder_checkpointing=blocks\n"] * 3
 
 
 def test_what_does_not_fit_under_the_cheapest_policy_fails_and_says_so(tmp_path: Path) -> None:
-    run, failed = fakes.complete(tmp_path, model=Small(-9))
-    assert failed == 4 and not names_of(run) and not list(run.images.glob("*.note"))
-    assert {reason for lines in progress.failures(run).values() for reason in lines} == {
-        "out of memory under the cheapest policy: CUDA out of memory"
-    }
+    run, failures = fakes.complete(tmp_path, model=Small(-9))
+    reason = "out of memory under the cheapest policy: CUDA out of memory"
+    assert failures == {image: [reason] for image in fakes.IMAGES}
+    assert not run.recorded() and not list(run.images.glob("*.note"))
 
 
 @pytest.mark.parametrize("case", tiny.PLAIN)

@@ -1,103 +1,121 @@
-"""``gradproj replay`` on runs of the miniature, made as a user would: the same, edited, other weights, animations."""
+"""``gradproj replay`` on a run of the miniature: the same, edited, other weights, animations."""
 
-import hashlib
-import subprocess
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
-from conftest import GRADPROJ, names_of
+from faults import work
 from PIL import Image as Pillow
 
+from gradproj.cli.replay import main
+from gradproj.errors import UserError
 from gradproj.execution.replay import TOLERANCE, deviations
+from gradproj.files import sealed, unsealed
 from gradproj.runs.folder import Run, run_id
+from gradproj.runs.naming import ImageId
+
+Replay = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    settings = ["prompts=[a red ring,a blue square]", "steps=6", "score_every=4", "batch=16", "keep=best"]
     folder = tmp_path_factory.mktemp("replay")
-    settings = ["prompts=[a red ring,a blue square]", "steps=6", "score_every=4", "seeds=2", "batch=4", "keep=best"]
-    settings += ["method.optimizer.lr=0.2"]  # far enough for rounding to show
-    subprocess.run([*GRADPROJ, "run", *settings], cwd=folder, check=True, capture_output=True)
-    (found,) = (folder / "results" / "runs").iterdir()
-    return Run.open(found)
+    return work(folder, *settings, "method.optimizer.lr=0.2", "threads=1").run  # far enough for rounding to show
 
 
-def replay(run: Run, *arguments: str) -> Any:
-    return subprocess.run([*GRADPROJ, "replay", run.folder, *arguments], capture_output=True, text=True, check=False)
+@pytest.fixture
+def copied(made: Run, tmp_path: Path) -> Run:
+    shutil.copytree(made.folder, tmp_path / made.folder.name)
+    return Run.open(tmp_path / made.folder.name)
 
 
-def test_an_image_made_beside_its_own_copies_is_the_one_of_the_batch(made: Run) -> None:
-    path = made.images / "0001-1.png"
-    before = {one.name: one.read_bytes() for one in made.images.iterdir()}
-    path.unlink()
-    done = replay(made, "0001-1")
-    assert done.returncode == 0, done.stderr
-    assert f"the same numbers (tolerance {TOLERANCE:g}, batch=4)" in done.stdout and str(path) in done.stdout
-    assert all(line.split()[1] == "0" for line in done.stdout.splitlines() if "of its range" in line)  # bit for bit
-    assert {one.name: one.read_bytes() for one in made.images.iterdir()} == before
+@pytest.fixture
+def replay(capsys: pytest.CaptureFixture[str]) -> Replay:
+    """``replay(run, "0000-1")``: exit code and what is printed."""
+
+    def call(run: Run, *arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        return main([str(run.folder), *arguments]), capsys.readouterr().out
+
+    return call
 
 
-def test_a_long_way_needs_the_batch_of_then(tmp_path: Path) -> None:
-    settings = ["prompts=[a red ring,a blue square]", "steps=120", "seeds=4", "batch=8", "method=reno"]
-    subprocess.run([*GRADPROJ, "run", *settings], cwd=tmp_path, check=True, capture_output=True)
-    (run,) = (Run.open(path) for path in (tmp_path / "results" / "runs").iterdir())
-    for image in ("0000-0", "0001-3"):
-        done = replay(run, image)
-        assert done.returncode == 0 and "batch=8" in done.stdout, done.stdout
-        assert all(float(line.split()[1]) < 1e-4 for line in done.stdout.splitlines() if "of its range" in line)
+def test_an_image_is_made_again_to_the_bit_in_the_batch_and_with_the_threads_of_then(
+    copied: Run, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in copied.images.iterdir()}
+    copied.kept(ImageId(1, 1)).unlink()
+    used, real = [], torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: used.append(count) or real(count))
+    code, said = replay(copied, "0001-1")
+    assert code == 0 and used[0] == 1
+    assert f"the same numbers (tolerance {TOLERANCE:g}, batch=4)" in said  # of the four that there were
+    assert str(copied.kept(ImageId(1, 1))) in said
+    assert all(line.split()[1] == "0" for line in said.splitlines() if "of its range" in line)  # bit for bit
+    assert {path.name: path.read_bytes() for path in copied.images.iterdir()} == before
 
 
-def test_a_record_with_another_number_is_not_the_same(made: Run, tmp_path: Path) -> None:
-    other = Run.create(tmp_path, made.config, {})
-    lines = (made.images / "0000-0.csv").read_text().splitlines()[:-1]
-    cells = lines[4].split(",")
+def test_without_the_batch_of_then_it_is_asked_for(copied: Run, replay: Replay) -> None:
+    (copied.folder / "env.json").write_text("{}")
+    with pytest.raises(UserError, match="give --batch N"):
+        replay(copied, "0000-0")
+    assert replay(copied, "0000-0", "--batch", "4")[0] == 0
+
+
+def test_a_record_with_another_number_is_not_the_same(copied: Run, replay: Replay) -> None:
+    path = copied.record(ImageId(0, 0))
+    text = unsealed(path.read_bytes())
+    assert text is not None
+    lines = text.decode().splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("3,"))
+    cells = lines[at].split(",")
     cells[2] = f"{float(cells[2]) + 0.5:.6g}"  # the climbed reward of step 3
-    text = "\n".join([*lines[:4], ",".join(cells), *lines[5:], ""]).encode()
-    seal = f"# sha256 {hashlib.sha256(text).hexdigest()}\n".encode()
-    (other.images / "0000-0.csv").write_bytes(text + seal)
-    done = replay(other, "0000-0")
-    assert done.returncode == 1
-    assert "NOT the same" in done.stdout
-    (line,) = [line for line in done.stdout.splitlines() if "more than the tolerance" in line]
+    path.write_bytes(sealed("\n".join([*lines[:at], ",".join(cells), *lines[at + 1 :], ""]).encode()))
+    for picture in copied.images.glob("*.png"):
+        picture.unlink()
+    code, said = replay(copied, "0000-0")
+    assert code == 1 and "NOT the same" in said
+    (line,) = [line for line in said.splitlines() if "more than the tolerance" in line]
     assert line.startswith("reward ")
-    assert not list(other.images.glob("*.png"))  # pictures of other numbers are not put beside a record
+    assert not list(copied.images.glob("*.png"))  # pictures of other numbers are not put beside a record
 
 
-def test_an_animation_and_a_strip_of_the_way(made: Run) -> None:
-    done = replay(made, "0000-1", "--gif")
-    assert done.returncode == 0, done.stderr
-    with Pillow.open(made.images / "0000-1.gif") as moving:
+def test_an_animation_and_a_strip_of_the_way(copied: Run, replay: Replay) -> None:
+    assert replay(copied, "0000-1", "--gif")[0] == 0
+    with Pillow.open(copied.images / "0000-1.gif") as moving:
         frames: int = getattr(moving, "n_frames")  # noqa: B009
         assert (frames, moving.size) == (7, (256, 256))
         moving.seek(0)
         first = np.asarray(moving.convert("RGB"), dtype=float)[::8, ::8]
-    with Pillow.open(made.images / "0000-1-start.png") as start:
+    with Pillow.open(copied.start(ImageId(0, 1))) as start:
         assert np.abs(first - np.asarray(start.convert("RGB"), dtype=float)).mean() < 8  # 256 colours
-    with Pillow.open(made.images / "0000-1-steps.png") as strip:
+    with Pillow.open(copied.images / "0000-1-steps.png") as strip:
         assert strip.size[0] == 3 * 128  # steps 0, 4 and 6
-    assert names_of(made) == {"0000-0", "0000-1", "0001-0", "0001-1"}
+    assert len(copied.recorded()) == 4
 
 
 @pytest.mark.parametrize("image", ["0009-0", "red", "0000-0.csv"])
-def test_an_image_that_is_not_there(made: Run, image: str) -> None:
-    done = replay(made, image)
-    assert done.returncode == 2
-    assert done.stderr.startswith("gradproj replay: ") and "0000-0" in done.stderr and "Traceback" not in done.stderr
+def test_an_image_that_is_not_there(made: Run, replay: Replay, image: str) -> None:
+    with pytest.raises(UserError, match=image):
+        replay(made, image)
 
 
-def test_other_weights_are_refused(made: Run, tmp_path: Path) -> None:
-    config = yaml.safe_load((made.folder / "config.yaml").read_text())
+def test_other_weights_are_refused(copied: Run, replay: Replay, tmp_path: Path) -> None:
+    config = yaml.safe_load((copied.folder / "config.yaml").read_text())
     config["weights"]["shapes_matcher"]["matcher.safetensors"] = "0" * 64
-    other = Run.create(tmp_path, config, {})
+    other = Run.create(tmp_path, config, {"batch": 4})
     assert other.folder.name == run_id(config)
-    (other.images / "0000-0.csv").write_bytes((made.images / "0000-0.csv").read_bytes())
-    done = replay(other, "0000-0")
-    assert done.returncode == 2
-    assert "shapes_matcher has other weights" in done.stderr
+    rows: Any = copied.table(ImageId(0, 1)).to_dict("records")
+    other.write(ImageId(0, 1), rows, {})
+    with pytest.raises(UserError, match="shapes_matcher has other weights"):
+        replay(other, "0000-1")
 
 
 def test_deviations_are_in_units_of_each_columns_range() -> None:

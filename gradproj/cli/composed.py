@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import Incomplete, UserError
+from gradproj.execution import scheduler
 from gradproj.execution.overrides import COMPLAINTS, check_launcher, data_folder, explained, understood
 
 Task = Callable[[DictConfig], None]
@@ -51,7 +52,7 @@ def _compose(arguments: list[str], task: Task, program: str) -> None:
         hydra.main(version_base="1.3", config_path=str(configs), config_name="config")(task)()
     except (*COMPLAINTS, OmegaConfBaseException) as error:
         raise UserError(_advice(explained(error), program)) from error
-    except _lost_tasks() as error:
+    except scheduler.interruptions() as error:
         reason = str(error).strip().splitlines()[-1]
         raise Incomplete(
             f"a task of the cluster was lost or refused ({reason}); its logs are in results/logs; give the same command"
@@ -61,15 +62,6 @@ def _compose(arguments: list[str], task: Task, program: str) -> None:
 def _advice(message: str, program: str) -> str:
     missing = "submitit_slurm" in message
     return f"{message} ({'pip install gradproj[slurm]' if missing else f'{program} --help lists the choices'})"
-
-
-def _lost_tasks() -> tuple[type[Exception], ...]:
-    """What submitit raises for a task that did not come back; nothing where submitit is not installed."""
-    try:
-        from submitit.core.utils import UncompletedJobError
-    except ImportError:
-        return ()
-    return (UncompletedJobError,)
 
 
 def choice(group: str) -> str:

@@ -7,6 +7,9 @@ range over the steps. Exit code 0: the same; 1: not; 2: a message says what is w
 import argparse
 from pathlib import Path
 
+from gradproj.errors import UserError
+from gradproj.runs.naming import ImageId
+
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
@@ -17,11 +20,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "settings", nargs="*", help="where weights are today, as for gradproj run: model.source.repo=/folder"
     )
-    parser.add_argument(
-        "--batch", type=int, help="images side by side (default: as typed when the run was made, or 16)"
-    )
+    parser.add_argument("--batch", type=int, help="images side by side; default: as many as env.json says there were")
     parser.add_argument("--gif", action="store_true", help="write images/<image>.gif and a strip of the scored steps")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
+    if given.batch is not None and given.batch < 1:
+        raise UserError(f"--batch must be a whole number, at least 1, got {given.batch}")
+    try:
+        image = ImageId.parse(given.image)
+    except ValueError as error:
+        raise UserError(f"there is no image {given.image}: {error}") from error
     from gradproj.execution.replay import replay
 
-    return 0 if replay(given.run, given.image, given.settings, given.batch, given.gif) else 1
+    return 0 if replay(given.run, image, given.settings, given.batch, given.gif) else 1

@@ -25,14 +25,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--batch", type=int, default=8, help="pictures scored side by side; default: 8")
     given = parser.parse_intermixed_args(arguments)
     if given.batch < 1:
-        parser.error(f"--batch must be at least 1, got {given.batch}")
+        raise UserError(f"--batch must be a whole number, at least 1, got {given.batch}: type --batch 8")
     settings = [one for one in given.arguments if "=" in one and not Path(one).is_dir()]
     folders = [Path(one) for one in given.arguments if one not in settings]
     if not folders:
-        parser.error("no run given; expected folders results/runs/<run id>")
+        raise UserError("no run given: type gradproj score REWARD results/runs/RUN ...")
     if given.config_dir:
         if not given.config_dir.is_dir():
-            parser.error(f"--config-dir {given.config_dir} is no folder")
+            raise UserError(f"--config-dir {given.config_dir} is no folder: give the one that has your rewards/ in it")
         settings.append(f"hydra.searchpath=['file://{given.config_dir.resolve()}']")
     from gradproj.execution.compose import compose_reward
 

@@ -1,14 +1,12 @@
-"""One image of a run made again, from config.yaml and seed; are the numbers the same?
+"""One image of a run made again, from config.yaml and seed: are the numbers the same?
 
 Same means: in every column of the record but the seconds, no step is further off than TOLERANCE of that column's range
-over the steps. The image is made beside copies of itself, in batches as large as the run's were: the same machine,
-versions and batch give the same bits; others round otherwise, and the steps carry it on, which is then told as not the
-same. Start and kept picture are put where they are missing (a packed run that came without them).
+over the steps. The image is made beside copies of itself, in a batch and with threads as when the run was made: then
+the same machine and versions give the same bits. Another batch rounds the first step otherwise in its last digit, the
+steps after it enlarge the difference, and the answer may be "not the same".
 """
 
-import io
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +14,46 @@ import numpy as np
 import pandas as pd
 
 from gradproj.errors import UserError
+from gradproj.execution import protocol, threads
+from gradproj.execution.animation import animate, png
+from gradproj.execution.compose import compose_stored
+from gradproj.execution.display import Display
+from gradproj.execution.experiment import Experiment
+from gradproj.execution.parts import parts
+from gradproj.execution.trajectory import to_pictures
 from gradproj.files import place
+from gradproj.optimize import Step
+from gradproj.runs import environment
 from gradproj.runs.folder import Run
-from gradproj.runs.naming import ImageId
+from gradproj.runs.naming import LOOP, ImageId, target
 
 TOLERANCE = 1e-3  # of a column's range over the steps
-FRAMES, SIDE, PAUSE = 60, 256, 80  # of an animation: at most so many pictures, pixels, milliseconds each
 
 
-def replay(folder: Path, image: str, settings: list[str], batch: int | None = None, gif: bool = False) -> bool:
-    """Make ``image`` of the run in ``folder`` again, print the comparison; whether it is the same."""
+def replay(folder: Path, image: ImageId, settings: Sequence[str], batch: int | None = None, gif: bool = False) -> bool:
+    """Make ``image`` of the run in ``folder`` again and print the comparison; whether it is the same.
+
+    ``settings`` say where weights are today (``model.source.repo=/folder``), ``batch`` how many images were made side
+    by side (None: as env.json says). Start and kept picture are put where they are missing; ``gif`` adds an animation.
+    """
     run = Run.open(folder.resolve())
-    own = _image(run, image)
-    recorded = run.table(own)
-    batch = batch or _batch(run)
-    rows, pictures = _again(run, own, settings, batch)
+    recorded = run.table(image)
+    facts = environment.read(run.folder)
+    batch = batch or facts.get("batch")
+    if not isinstance(batch, int):
+        raise UserError(f"{run.folder}/env.json does not say how many images were made side by side: give --batch N")
+    experiment = _experiment(run, settings)
+    with threads.chosen(facts.get("threads"), experiment.model.latent_shape):
+        rows, pictures = _again(experiment, image, batch)
     again = pd.DataFrame(rows).reindex(columns=recorded.columns)
     again = again.astype(float).map(lambda value: float(f"{value:.6g}"))  # as a record has them
     if len(again) != len(recorded):
         raise UserError(f"{image} took {len(again)} rows, its record has {len(recorded)}: is config.yaml edited?")
-    apart = deviations(recorded, again)
-    same = bool((apart <= TOLERANCE).all())
-    for column, value in apart.items():
-        print(f"{column:<20} {value:.2g} of its range{'' if value <= TOLERANCE else '  <- more than the tolerance'}")
-    verdict = "the same" if same else "NOT the same"
-    print(f"{image} of {run.folder.name}: {verdict} numbers (tolerance {TOLERANCE:g}, batch={batch})")
-    if not same:
-        print("other machine, versions or batch (a run's last batch is shorter: try --batch N)? env.json has the run's")
+    same = _compare(run, image, deviations(recorded, again), batch)
     if same:
-        _restore(run, own, again, pictures)
+        _restore(run, image, again, pictures)
     if gif:
-        for path in _animate(run, own, pictures):
+        for path in animate(run, image, pictures):
             print(path)
     return same
 
@@ -57,101 +64,62 @@ def deviations(recorded: pd.DataFrame, again: pd.DataFrame) -> pd.Series:
     A column that does not move is measured by its size; where only one of the two has a number it is infinite.
     """
     columns = [column for column in recorded.columns if column not in ("step", "seconds")]
-    one, other = recorded[columns].to_numpy(float), again[columns].to_numpy(float)
-    given = np.isfinite(one)
-    low, high = np.where(given, one, np.inf).min(0), np.where(given, one, -np.inf).max(0)
+    then, now = recorded[columns].to_numpy(float), again[columns].to_numpy(float)
+    given = np.isfinite(then)
+    low, high = np.where(given, then, np.inf).min(0), np.where(given, then, -np.inf).max(0)
     scale = np.where(high > low, high - low, np.maximum(np.abs(low), 1e-12))
-    apart = np.where(given & np.isfinite(other), np.abs(other - one), np.where(given == np.isfinite(other), 0, np.inf))
+    apart = np.where(given & np.isfinite(now), np.abs(now - then), np.where(given == np.isfinite(now), 0, np.inf))
     return pd.Series(np.where(given.any(0), apart.max(0) / scale, apart.max(0)), index=columns)
 
 
-def _image(run: Run, text: str) -> ImageId:
-    try:
-        return ImageId.parse(text)
-    except ValueError as error:
-        raise UserError(f"{run.folder} has no record of {text}: {error}") from error
+def _compare(run: Run, image: ImageId, apart: pd.Series, batch: int) -> bool:
+    """Print how far each column is off; whether all are within the tolerance."""
+    for column, value in apart.items():
+        print(f"{column:<20} {value:.2g} of its range{'' if value <= TOLERANCE else '  <- more than the tolerance'}")
+    same = bool((apart <= TOLERANCE).all())
+    verdict = "the same" if same else "NOT the same"
+    print(f"{image} of {run.folder.name}: {verdict} numbers (tolerance {TOLERANCE:g}, batch={batch})")
+    if not same:
+        print("other machine, versions or batch (a run's last batch is shorter: try --batch N)? env.json has the run's")
+    return same
 
 
-def _batch(run: Run) -> int:
-    """How many images were made side by side, as typed; else the default of configs/config.yaml."""
-    typed = re.findall(r"\bbatch=(\d+)", run.command)
-    return int(typed[-1]) if typed else 16
-
-
-def _again(run: Run, image: ImageId, settings: list[str], batch: int) -> tuple[list[dict[str, float]], dict[int, Any]]:
-    """The rows, and step -> picture of every step."""
-    from gradproj.execution import settings as inputs
-    from gradproj.execution.compose import compose_stored
-    from gradproj.execution.experiment import Experiment
-    from gradproj.execution.parts import parts
-    from gradproj.execution.trajectory import Tracks, to_pictures
-    from gradproj.runs.naming import LOOP
-
+def _experiment(run: Run, settings: Sequence[str]) -> Experiment:
+    """The parts that the run was made with; ``UserError`` where their weights are others today."""
     config = compose_stored(run.config, settings)
     made = parts(config)
-    _refuse_other_weights(run, made)
-    loop = {key: config[key] for key in LOOP}
-    experiment = Experiment(**made, target=inputs.target(config), prompts=config["prompts"], **loop)
-    tracks = Tracks(made["rewards"], [config["prompts"][image.prompt]] * batch, config["steps"], config["score_every"])
-    pictures = {}
-    for step in experiment.iterate([image] * batch, config["steps"]):
-        tracks.follow(step)
-        pictures[step.index] = to_pictures(step.image[:1])[0]
-    tracks.score_best()
-    return tracks.each[0].rows, pictures
-
-
-def _refuse_other_weights(run: Run, made: Mapping[str, Any]) -> None:
     for name, part in {"model": made["model"], **made["rewards"]}.items():
-        recorded = run.config["weights"][name]
-        if dict(part.weights) != recorded:
+        then, today = run.config["weights"][name], protocol.weights(name, part)
+        if today != then:
             raise UserError(
-                f"{name} has other weights than the run had: {recorded} then, {dict(part.weights)} today; "
-                "say where those of then are: gradproj replay RUN IMAGE model.source.repo=/folder "
-                "(or model.source.revision=...)"
+                f"{name} has other weights than the run had: {then} then, {today} today; say where those of then are: "
+                "gradproj replay RUN IMAGE model.source.repo=/folder (or model.source.revision=...)"
             )
+    loop = {key: config[key] for key in LOOP}
+    return Experiment(**made, target=target(config), prompts=config["prompts"], **loop)
+
+
+def _again(experiment: Experiment, image: ImageId, batch: int) -> tuple[list[dict[str, float]], dict[int, Any]]:
+    """The rows, and step -> 8-bit picture of every step."""
+    pictures: dict[int, Any] = {}
+
+    def keeping(steps: Iterable[Step]) -> Iterator[Step]:
+        for step in steps:
+            pictures[step.index] = to_pictures(step.image[:1])[0]
+            yield step
+
+    copies = [image] * batch
+    with Display(1, experiment.steps) as display:
+        steps = display.watch(experiment.iterate(copies, experiment.steps), experiment.prompts[image.prompt], 1)
+        trajectory = experiment.follow(copies, keeping(steps))
+    return trajectory.images[0].rows, pictures
 
 
 def _restore(run: Run, image: ImageId, rows: pd.DataFrame, pictures: Mapping[int, Any]) -> None:
-    """Put the start and the kept picture where there is none."""
+    """Put the start and the kept picture where there is none, as in a packed run that came without them."""
     kept = int(np.nanargmax(rows["reward"])) if run.config["keep"] == "best" else max(pictures)
-    for path, picture in ((run.start(image), pictures[0]), (run.kept(image), pictures[kept])):
+    for path, step in ((run.start(image), 0), (run.kept(image), kept)):
         if not path.exists():
             run.images.mkdir(exist_ok=True)
-            place(path, _bytes(picture, "PNG"))
+            place(path, png(pictures[step]))
             print(f"made again: {path}")
-
-
-def _animate(run: Run, image: ImageId, pictures: Mapping[int, Any]) -> Iterator[Path]:
-    """``<image>.gif``, FRAMES steps at most, the last for longer; ``<image>-steps.png``, the scored ones."""
-    from gradproj.runs.pictures import strip
-
-    run.images.mkdir(exist_ok=True)
-    last = max(pictures)
-    chosen = sorted({round(last * frame / (FRAMES - 1)) for frame in range(FRAMES)})
-    first, *others = [_small(pictures[step]) for step in chosen]
-    durations = [PAUSE] * len(others) + [20 * PAUSE]
-    moving = _bytes(first, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
-    scored = sorted({*range(0, last + 1, run.config["score_every"]), last})
-    still = strip([(str(step), pictures[step]) for step in scored], side=min(SIDE, pictures[0].width * 4))
-    for name, content in {f"{image}.gif": moving, f"{image}-steps.png": still}.items():
-        place(run.images / name, content)
-        yield run.images / name
-
-
-def _small(picture: Any) -> Any:
-    """At most SIDE pixels; a miniature's are enlarged to a multiple, its pixels kept."""
-    from PIL import Image as Pillow
-
-    times = SIDE // max(picture.size)
-    if times > 1:
-        return picture.resize((picture.width * times, picture.height * times), Pillow.Resampling.NEAREST)
-    copy = picture.copy()
-    copy.thumbnail((SIDE, SIDE))
-    return copy
-
-
-def _bytes(picture: Any, form: str, **settings: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format=form, **settings)
-    return buffer.getvalue()

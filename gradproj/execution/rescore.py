@@ -6,6 +6,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gradproj.errors import UserError
+from gradproj.execution import protocol
 from gradproj.runs import scores
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
@@ -25,9 +26,9 @@ def rescore(
 
     Answers how many it scored. ``settings`` are the reward's own, as a run's config.yaml would name them. Images that
     have a row are left alone; a kill loses one batch. ``UserError`` where a record's pictures are not there (a packed
-    run may come without).
+    run may come without), and for scores that are not finite numbers, one for each picture.
     """
-    checkpoint = {"weights": dict(reward.weights), "settings": dict(settings)}
+    checkpoint = {"weights": protocol.weights(name, reward), "settings": dict(settings)}
     recorded = run.recorded()
     wanted = recorded if images is None else recorded & set(images)
     missing = sorted(wanted - scores.given(run, name, checkpoint).keys(), key=str)
@@ -48,10 +49,10 @@ def _score(run: Run, name: str, reward: Any, images: Sequence[ImageId]) -> dict[
     prompts = [run.config["prompts"][image.prompt] for image in images]
     start, kept = zip(*(map(open_rgb, run.pictures(image).values()) for image in images), strict=True)
     try:
-        first, last = (reward.score(pictures, prompts).tolist() for pictures in (start, kept))
-        return dict(zip(images, zip(first, last, strict=True), strict=True))
+        first, last = (protocol.score(name, reward, pictures, prompts).tolist() for pictures in (start, kept))
     except (RuntimeError, ValueError) as error:  # out of memory, a prompt that the reward cannot read
         raise UserError(
             f"{name} cannot score the images {images[0]} to {images[-1]} of {run.folder} ({error}); "
             "those before them are kept: the same command goes on"
         ) from error
+    return dict(zip(images, zip(first, last, strict=True), strict=True))

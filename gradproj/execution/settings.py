@@ -41,6 +41,7 @@ class Settings(TypedDict):
     score_every: Count
     max_skips: Count
     max_retries: Annotated[int, Ge(0)]
+    threads: Annotated[int, Ge(1)] | None
     results: str
     untuned_lr: NotRequired[Any]  # this and the next two: YAML files refer to them, and check them where they arrive
     block: NotRequired[Any]

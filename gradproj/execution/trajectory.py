@@ -1,4 +1,4 @@
-"""What is kept of the images of one batch on their way: their rows, official scores and pictures."""
+"""What is kept of the images of one batch on their way: a row per step, official scores, three pictures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from PIL.Image import Image as Picture
 from torch import Tensor
 
+from gradproj.execution import protocol
 from gradproj.optimize import Step
 from gradproj.spectrum import distance, flatness
 
@@ -17,80 +18,95 @@ BLOCK = 16  # B of the latent's recorded statistics, the same for every method
 
 
 @dataclass
-class Track:
-    """What is kept of one image on the way: its rows, its first latent and its first, best (by climbed reward) and
-    last picture (3, h, w) on the device."""
+class ImageTrajectory:
+    """One image on its way. Pictures are (3, h, w) in [0, 1], on the device; the best one has the highest reward."""
 
+    prompt: str
     rows: list[dict[str, float]] = field(default_factory=list)
-    best_reward: float = -math.inf
-    best_step: int = 0
-    latent: Any = None
     start: Any = None
     best: Any = None
     last: Any = None
-    stall: int = 0
+    best_step: int = 0
+    best_reward: float = -math.inf
+    stall: int = 0  # steps in a row that were skipped, up to now
     longest_stall: int = 0
+    flaw: str | None = None  # the first number that was not finite where it had to be
 
-    def add(self, row: dict[str, float], image: Tensor) -> None:
+    def add(self, row: dict[str, float], picture: Tensor) -> None:
+        """Take in the next step's row and picture."""
         self.rows.append(row)
         self.stall = self.stall + 1 if row["skipped"] else 0
         self.longest_stall = max(self.longest_stall, self.stall)
         if self.start is None:
-            self.start = self.best = image
+            self.start = self.best = picture
         if row["reward"] > self.best_reward:
-            self.best_reward, self.best_step, self.best = row["reward"], int(row["step"]), image
-        self.last = image
+            self.best_reward, self.best_step, self.best = row["reward"], int(row["step"]), picture
+        self.last = picture
+
+    def failure(self, max_skips: int) -> str | None:
+        """Why this image must not be recorded; None where it came to a usable end."""
+        last = self.rows[-1]["reward"]
+        if self.longest_stall >= max_skips or not math.isfinite(last):
+            stall = f"no usable gradient (zero or not finite) in {self.longest_stall} steps in a row"
+            return f"{stall}, last reward {last}"
+        return self.flaw
 
 
-@dataclass
-class Tracks:
-    """A batch: ``texts`` has the prompt of each image, ``rewards`` (name -> reward) score the pictures."""
+class BatchTrajectory:
+    """The images of one batch. ``rewards`` (name -> reward) score the pictures; ``prompts`` has the text of each."""
 
-    rewards: Mapping[str, Any]
-    texts: Sequence[str]
-    steps: int
-    score_every: int
-    each: list[Track] = field(init=False)
+    def __init__(self, rewards: Mapping[str, Any], prompts: Sequence[str], steps: int, score_every: int) -> None:
+        self.rewards, self.steps, self.score_every = rewards, steps, score_every
+        self.images = [ImageTrajectory(prompt) for prompt in prompts]
+        self.first: Tensor | None = None  # latents of step 0, (b, N)
 
-    def __post_init__(self) -> None:
-        self.each = [Track() for _ in self.texts]
+    def add(self, step: Step) -> None:
+        """Add one row per image; pictures are scored at every ``score_every``-th step and at the last."""
+        scored = step.index % self.score_every == 0 or step.index == self.steps
+        for image, row, picture in zip(self.images, self._rows(step, scored), step.image, strict=True):
+            image.add(row, picture)
+        if scored:
+            self._score(self.images, [image.rows[-1] for image in self.images], step.image)
 
-    def follow(self, step: Step) -> None:
-        """Add one row per sample; score the pictures at every ``score_every``-th step and at the last."""
-        flat = step.latent.detach().flatten(1)
-        if step.index == 0:
-            for one, track in zip(flat, self.each, strict=True):
-                track.latent = one.clone()
-        first = torch.stack([track.latent for track in self.each])
+    def score_best(self) -> None:
+        """Score the best step's picture too, of the images whose best step was not scored on the way."""
+        behind = [image for image in self.images if not self.rewards.keys() <= image.rows[image.best_step].keys()]
+        if behind:
+            rows = [image.rows[image.best_step] for image in behind]
+            self._score(behind, rows, torch.stack([image.best for image in behind]))
+
+    def _rows(self, step: Step, scored: bool) -> list[dict[str, float]]:
+        """The columns of a record but for the official scores, one row per image."""
+        latent = step.latent.flatten(1)
+        if self.first is None:
+            self.first = latent.clone()
         columns = {
             "reward": step.reward,
             "gradient_norm": step.gradient_norm,
-            "latent_rms": flat.square().mean(1).sqrt(),
-            "cosine": torch.cosine_similarity(flat, first, dim=1),
+            "latent_rms": latent.square().mean(1).sqrt(),
+            "cosine": torch.cosine_similarity(latent, self.first, dim=1),
             "skipped": step.skipped,
         }
-        scored = step.index % self.score_every == 0 or step.index == self.steps
-        if scored and flat.shape[1] % (2 * BLOCK) == 0:
-            columns |= {"flatness": flatness(flat, BLOCK), "distance": distance(flat, BLOCK)}
+        if scored and latent.shape[1] % (2 * BLOCK) == 0:
+            columns |= {"flatness": flatness(latent, BLOCK), "distance": distance(latent, BLOCK)}
         values = torch.stack([column.double() for column in columns.values()], dim=1).tolist()
-        scores = self._score(to_pictures(step.image), self.texts) if scored else [{}] * len(self.each)
-        for row, score, image, track in zip(values, scores, step.image, self.each, strict=True):
-            named = dict(zip(columns, row, strict=True))
-            track.add({"step": float(step.index), "seconds": step.seconds / len(self.each), **named, **score}, image)
+        time = {"step": float(step.index), "seconds": step.seconds / len(self.images)}
+        return [time | dict(zip(columns, row, strict=True)) for row in values]
 
-    def score_best(self) -> None:
-        """The best step's official scores, for the samples whose best step was not scored on the way."""
-        best = [(track, text, track.rows[track.best_step]) for track, text in zip(self.each, self.texts, strict=True)]
-        behind = [(track, text, row) for track, text, row in best if not self.rewards.keys() <= row.keys()]
-        if behind:
-            pictures = to_pictures(torch.stack([track.best for track, _, _ in behind]))
-            scores = self._score(pictures, [text for _, text, _ in behind])
-            for (_, _, row), score in zip(behind, scores, strict=True):
-                row.update(score)
-
-    def _score(self, pictures: Sequence[Any], texts: Sequence[str]) -> list[dict[str, float]]:
-        columns = {name: reward.score(pictures, texts).tolist() for name, reward in self.rewards.items()}
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def _score(self, images: Sequence[ImageTrajectory], rows: Sequence[dict[str, float]], pictures: Tensor) -> None:
+        """Add every reward's official score to ``rows``; what is not finite becomes the image's flaw."""
+        levels, prompts = to_pictures(pictures), [image.prompt for image in images]
+        columns = {
+            name: protocol.score(name, reward, levels, prompts).tolist() for name, reward in self.rewards.items()
+        }
+        finite = pictures.flatten(1).isfinite().all(1).tolist()
+        for index, (image, row) in enumerate(zip(images, rows, strict=True)):
+            scores = {name: column[index] for name, column in columns.items()}
+            row.update(scores)
+            wrong = [f"{name} scored {value}" for name, value in scores.items() if not math.isfinite(value)]
+            wrong += [] if finite[index] else ["the picture is not finite"]
+            if wrong and image.flaw is None:
+                image.flaw = f"{', '.join(wrong)} at step {row['step']:.0f}"
 
 
 def to_pictures(images: Tensor) -> list[Picture]:

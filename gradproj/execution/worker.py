@@ -1,24 +1,28 @@
-"""One worker's share of one run: make the parts, complete what is missing, score after, say what came out.
+"""One worker's share of one run: make the parts, complete what is missing, score after it, say what came out.
 
-Knows nothing of Hydra: settings are the plain dictionaries that ``inputs.check`` answers.
+Knows nothing of Hydra: ``settings`` are the plain dictionary that ``settings.check`` answers.
 """
 
-import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradproj.errors import UserError
+import torch
+
+from gradproj.execution import protocol, threads
 from gradproj.execution import settings as inputs
+from gradproj.execution.batches import complete as complete_batches
 from gradproj.execution.check import check
 from gradproj.execution.experiment import Experiment
+from gradproj.execution.missing import Missing
 from gradproj.execution.parts import make, parts
+from gradproj.execution.rehearsal import rehearse, try_reward
 from gradproj.execution.rescore import rescore
 from gradproj.runs import progress, scores
-from gradproj.runs.environment import describe
-from gradproj.runs.folder import Run
-from gradproj.runs.naming import LOOP, ImageId, Share, named, science
+from gradproj.runs.environment import describe, device_name
+from gradproj.runs.folder import Run, run_id
+from gradproj.runs.naming import LOOP, Share, named, science, target
 
 
 @dataclass(frozen=True)
@@ -34,99 +38,99 @@ class Outcome:
     @property
     def unfinished(self) -> str | None:
         """What is to be told where some images are not recorded, with what to type; None where all are."""
-        reasons = f"the reasons are in {self.run.images}/*.failed"
-        parts = []
+        told = []
         if self.failed:
-            parts.append(f"{self.failed} images failed, and the same command tries them again")
+            told.append(f"{self.failed} images failed, and the same command tries them again")
         if self.given_up:
-            parts.append(
+            told.append(
                 f"{self.given_up} images are given up after {self.attempts} attempts: "
                 f"remove the cause, then type max_retries={self.attempts} to try them once more"
             )
-        return f"{'; '.join(parts)}; {reasons}" if parts else None
+        return "; ".join([*told, f"the reasons are in {self.run.images}/*.failed"]) if told else None
 
 
-def complete(plain: dict[str, Any], prompts: Sequence[str], model: str, method: str) -> Outcome:
-    """Complete this worker's images of one run.
+def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, method: str) -> Outcome:
+    """Complete this worker's images of one run. ``model`` and ``method`` are the chosen YAML files' names.
 
-    ``model`` and ``method`` are the chosen YAML files' names.
+    Where all are recorded no network is loaded. ``UserError`` for what the parts refuse, before anything is written.
     """
-    plain, after = inputs.split_rewards(plain)
-    for name, settings in after.items():
-        _meet(make(settings, f"rewards.{name}"), name, prompts)  # and gone again, before the generator comes
-    experiment = _experiment(plain, prompts)
-    run = _open(experiment, plain, model, method)
-    images = inputs.images(plain, len(prompts))
-    try:
-        progress.ask(run, plain["seeds"], after)
-        experiment.complete(run, _missing(run, images, plain["max_retries"]), plain["batch"])
+    settings, after = inputs.split_rewards(settings)
+    experiment = _experiment(settings, prompts)
+    run = _run(experiment, settings, model, method)
+    share = inputs.images(settings, len(prompts))
+    with threads.chosen(settings["threads"], experiment.model.latent_shape):
+        missing = _missing(run, share, settings["max_retries"], experiment.model.device)
+        if missing:
+            for name, node in after.items():  # each is gone again before the generator comes
+                try_reward(name, make(node, f"rewards.{name}"), prompts, climbed=False)
+            rehearse(experiment, min(settings["batch"], len(missing)))
+        run = _create(run, experiment, settings, min(settings["batch"], len(missing)))
+        _set_damaged_aside(run, share)
+        progress.ask(run, settings["seeds"], after)
+        complete_batches(experiment, run, missing, settings["batch"])
         del experiment  # the held-out rewards get the memory that the generator had
-        _score_after(run, after, plain["batch"], images)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise UserError(f"no space left for {run.folder}: make room, then give the same command again") from error
-    return _outcome(run, images, plain["max_retries"])
+        _score_after(run, after, settings["batch"], share)
+    return _outcome(run, share, settings["max_retries"])
 
 
-def _outcome(run: Run, images: Share, retries: int) -> Outcome:
-    attempts = [len(lines) for image, lines in progress.failures(run).items() if image in images]
-    given_up = [count for count in attempts if count > retries]
-    recorded = sum(image in images for image in run.recorded())
-    return Outcome(run, recorded, len(attempts) - len(given_up), len(given_up), max(given_up, default=0))
+def _experiment(settings: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:
+    made, climbed = parts(settings), target(settings)
+    check(made, settings, prompts)
+    return Experiment(**made, target=climbed, prompts=prompts, **{key: settings[key] for key in LOOP})
 
 
-def _meet(reward: Any, name: str, prompts: Sequence[str]) -> None:
-    """A reward that scores after the work is tried before it: its files, its settings, the prompts."""
-    try:
-        for start in range(0, len(prompts) if hasattr(reward, "encode") else 0, 1024):
-            reward.encode(prompts[start : start + 1024])
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{name} cannot score these prompts: {error}") from error
+def _run(experiment: Experiment, settings: Mapping[str, Any], model: str, method: str) -> Run:
+    """The run's folder, which may not be there yet: its name covers the weights' hashes, which the parts know."""
+    everything = {"model": experiment.model, **experiment.rewards}
+    weights = {name: protocol.weights(name, part) for name, part in everything.items()}
+    config = named(model, method, list(experiment.target), settings)
+    config |= {"prompts": list(experiment.prompts), "weights": weights}
+    folder = Path(settings["results"]) / "runs" / run_id(config)
+    return Run.open(folder) if (folder / "config.yaml").exists() else Run(folder, config)
 
 
-def _experiment(plain: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:
-    """The parts, made and checked against their input."""
-    made, target = parts(plain), inputs.target(plain)
-    check(made, plain, prompts)
-    experiment = Experiment(**made, target=target, prompts=prompts, **{key: plain[key] for key in LOOP})
-    experiment.check(min(plain["batch"], len(prompts) * plain["seeds"]))
-    return experiment
-
-
-def _open(experiment: Experiment, plain: Mapping[str, Any], model: str, method: str) -> Run:
-    """The run's folder, made or found: only the parts know their weights' hashes, which its name covers."""
-    weights = {"model": dict(experiment.model.weights)}
-    weights |= {name: dict(one.weights) for name, one in experiment.rewards.items()}
-    covered = named(model, method, list(experiment.target), plain)
-    covered |= {"prompts": list(experiment.prompts), "weights": weights}
-    environment = describe(experiment.model.device) | {"weights": weights, "model": plain["model"]}
-    return Run.create(Path(plain["results"]), covered, environment)
-
-
-def _missing(run: Run, images: Share, retries: int) -> list[ImageId]:
-    """The images to do, and how many are given up; damaged records of this worker's images are moved aside first."""
-    damaged = sorted(image for image in run.damaged() if image in images)
-    for image in damaged:
-        run.set_aside(image)
-    done = run.recorded()
-    given_up = {image for image, attempts in progress.failures(run).items() if len(attempts) > retries}
-    left = done | given_up
-    missing = [image for image in images if image not in left]
-    lost = sum(image in images for image in given_up)
-    here = sum(image in images for image in done)
-    print(f"{run.folder}: {here} of {len(images)} images recorded, {len(missing)} to do", flush=True)
-    if damaged:
-        print(f"{len(damaged)} of the others were damaged ({damaged[0]}, ...): moved aside to {run.images}/*.damaged")
-    if lost:
-        print(f"{lost} failed {retries + 1} times and are left alone: max_retries=... tries them again")
+def _missing(run: Run, share: Share, retries: int, device: torch.device) -> Missing:
+    """The images of ``share`` to do; says how many, where and on what."""
+    recorded = {image for image in run.recorded() if image in share}
+    given_up = {image for image, lines in progress.failures(run).items() if image in share and len(lines) > retries}
+    missing = Missing(share, recorded | given_up)
+    here = f"on {device_name(device)}, threads={torch.get_num_threads()}"
+    print(f"{run.folder}: {len(recorded)} of {len(share)} images recorded, {len(missing)} to do, {here}", flush=True)
+    if given_up:
+        print(f"{len(given_up)} that failed {retries + 1} times or more are given up and left alone", flush=True)
     return missing
 
 
-def _score_after(run: Run, after: Mapping[str, Any], batch: int, images: Share) -> None:
+def _create(run: Run, experiment: Experiment, settings: Mapping[str, Any], batch: int) -> Run:
+    """The folder made, or found. ``batch``: so many images are made side by side, which a replay repeats."""
+    facts = describe(experiment.model.device) | {"batch": batch, "shards": settings["shards"]}
+    facts |= {"weights": run.config["weights"], "model": settings["model"]}
+    return Run.create(Path(settings["results"]), run.config, facts)
+
+
+def _set_damaged_aside(run: Run, share: Share) -> None:
+    """Damaged records of this worker's images make room for those that are made again."""
+    damaged = [image for image in sorted(run.damaged()) if image in share]
+    for image in damaged:
+        run.set_aside(image)
+    if damaged:
+        there = f"{run.images}/*.damaged"
+        print(
+            f"{len(damaged)} damaged records ({damaged[0]}, ...) are moved aside to {there} and made again", flush=True
+        )
+
+
+def _score_after(run: Run, after: Mapping[str, Any], batch: int, share: Share) -> None:
     """The rewards of ``held_out=after``, one after another, from the saved pictures of this worker's images."""
     for path in scores.set_damaged_aside(run):
         print(f"a damaged file of scores was moved aside: {path}", flush=True)
-    recorded = {image for image in run.recorded() if image in images}
+    recorded = {image for image in run.recorded() if image in share}
     for name in scores.unscored(run, after, recorded):
         rescore(run, name, make(after[name], f"rewards.{name}"), science(after[name]), batch, recorded)
+
+
+def _outcome(run: Run, share: Share, retries: int) -> Outcome:
+    attempts = [len(lines) for image, lines in progress.failures(run).items() if image in share]
+    given_up = [count for count in attempts if count > retries]
+    recorded = sum(image in share for image in run.recorded())
+    return Outcome(run, recorded, len(attempts) - len(given_up), len(given_up), max(given_up, default=0))

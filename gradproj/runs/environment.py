@@ -25,13 +25,31 @@ def describe(device: Any) -> dict[str, Any]:
         "git": git_state(Path(__file__).parent),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": device_name(device),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "driver": _driver() if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
     }
+
+
+def device_name(device: Any) -> str:
+    """What a person calls the torch device: the GPU's or the processor's model."""
+    if device.type != "cuda":
+        return _processor()
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What env.json in a run's ``folder`` says, an empty dictionary where it is missing or cut."""
+    try:
+        facts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def git_state(folder: Path) -> dict[str, Any]:

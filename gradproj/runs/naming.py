@@ -60,6 +60,13 @@ class Share:
     def __iter__(self) -> Iterator[ImageId]:
         return (ImageId(*divmod(place, self.seeds)) for place in self._places())
 
+    def __getitem__(self, at: int) -> ImageId:
+        return ImageId(*divmod(self._places()[at], self.seeds))
+
+    def index(self, image: ImageId) -> int:
+        """Where ``image`` stands among these; ``ValueError`` where it does not."""
+        return self._places().index(image.prompt * self.seeds + image.seed)
+
     def _places(self) -> range:
         return range(self.prompts * self.seeds)[self.shard :: self.shards]
 

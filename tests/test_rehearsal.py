@@ -1,0 +1,126 @@
+"""Every part meets its input before the work, and a mistake in a part's code is one line that names its class."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import Model, Red, complete, experiment, sgd
+from torch import Tensor
+
+from gradproj.errors import UserError
+from gradproj.execution import check, protocol, rehearsal
+from gradproj.methods import ours
+
+
+class Wrong(Red):
+    """A reward whose ``call`` answers ``answer(b)``; an exception instead is raised."""
+
+    def __init__(self, call: str, answer: Any) -> None:
+        self.call, self.answer = call, answer
+
+    def encode(self, prompts: Sequence[str]) -> Any:
+        return self._answer("encode", len(prompts), None)
+
+    def __call__(self, image: Tensor, text: Any) -> Any:
+        return self._answer("__call__", len(image), super().__call__(image, None))
+
+    def score(self, pictures: Sequence[Any], prompts: Sequence[str]) -> Any:
+        return self._answer("score", len(pictures), super().score(pictures, prompts))
+
+    def _answer(self, call: str, count: int, right: Any) -> Any:
+        if call != self.call:
+            return right
+        answer = self.answer(count)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+ANSWERS = {
+    "list": lambda count: [0.0] * count,
+    r"\(2, 1\)": lambda count: torch.zeros(count, 1),
+    r"\(\)": lambda count: torch.zeros(()),
+    "int64": lambda count: torch.zeros(count, dtype=torch.int64),
+    "NoneType": lambda count: None,
+    "KeyError: 'purple'": lambda count: KeyError("purple"),
+}
+
+
+@pytest.mark.parametrize("call", ["__call__", "score"])
+@pytest.mark.parametrize("said", ANSWERS)
+def test_a_reward_that_answers_wrongly_is_named_with_what_is_wanted(call: str, said: str) -> None:
+    rewards = {"own": Wrong(call, ANSWERS[said])}
+    with pytest.raises(
+        UserError, match=rf"^own \(test_rehearsal\.Wrong\): {call} (must answer .*shape \(2,\).*|raised .*){said}"
+    ):
+        rehearsal.rehearse(experiment(rewards=rewards, target={"own": 1.0}), 4)
+
+
+def test_what_a_reward_raises_is_told_with_its_place() -> None:
+    for call, error in (("encode", TypeError("no\ntokens")), ("score", ZeroDivisionError("by zero"))):
+        with pytest.raises(
+            UserError, match=rf"test_rehearsal\.Wrong\): {call} raised {type(error).__name__}: .*test_rehearsal\.py:\d+"
+        ):
+            rehearsal.try_reward("own", Wrong(call, lambda _, error=error: error), ["a", "b"], climbed=False)
+    with pytest.raises(UserError, match=r"own \(test_rehearsal.Wrong\) cannot score these prompts: too long"):
+        rehearsal.try_reward("own", Wrong("score", lambda _: ValueError("too long")), ["a"], climbed=False)
+    with pytest.raises(UserError, match="__call__ must be differentiable"):
+        rehearsal.try_reward("own", Wrong("__call__", torch.zeros), ["a"], climbed=True)
+    rehearsal.try_reward("own", Wrong("", None), ["a"], climbed=True)
+
+
+def test_a_mistake_that_shows_later_stops_the_run_and_blames_no_image(tmp_path: Path) -> None:
+    late = iter([torch.zeros(1), torch.zeros(1)])
+    rewards = {"red": Red(), "own": Wrong("score", lambda count: next(late, None))}
+    with pytest.raises(UserError, match=r"own \(test_rehearsal\.Wrong\): score must answer"):
+        complete(tmp_path, batch=1, rewards=rewards)
+    assert not list(tmp_path.rglob("*.failed"))
+
+
+@pytest.mark.parametrize("weights", [None, ["a"], {"file": 3}])
+def test_weights_of_another_form_are_refused(weights: Any) -> None:
+    part = Red()
+    part.weights = weights
+    with pytest.raises(UserError, match=r"own \(fakes\.Red\): weights must map"):
+        protocol.weights("own", part)
+    with pytest.raises(UserError, match=r"own \(builtins\.object\): weights raised AttributeError"):
+        protocol.weights("own", object())
+
+
+def test_a_prompt_a_method_or_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rehearsal.rehearse(experiment(), 4)
+    with pytest.raises(UserError, match="unreadable"):
+        rehearsal.rehearse(experiment(prompts=["one", "unreadable"]), 4)
+    onto_blocks: dict[str, Any] = {"project_gradient": True, "project_latent": True}
+    for block, said in ((9, ""), (7, "tile")):  # 45 = 5 x 9
+        method = ours.method(sgd(1.0).optimizer, block=block, clip=1.0, **onto_blocks)
+        parts = {"model": Model(), "method": method, "rewards": {"red": Red()}}
+        with pytest.raises(UserError, match=said) if said else nullcontext():
+            check.check(parts, {"reward": "red"}, ["one"])
+    for answer, said in (
+        (torch.zeros(1, 1, 4, 4), r"\(1, 1, 4, 4\)"),
+        (torch.zeros(1, 3, 4, 4).half(), "float16"),
+        ([], "list"),
+    ):
+        monkeypatch.setattr(Model, "generate", lambda *_, answer=answer: answer)
+        with pytest.raises(UserError, match=rf"model \(fakes\.Model\): generate must answer float32 .*{said}"):
+            rehearsal.rehearse(experiment(), 4)
+
+
+def test_on_a_gpu_a_whole_batch_takes_one_iteration_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = Model(), []
+    monkeypatch.setattr(model, "generate", lambda latent, condition: asked.append(len(latent)) or latent.sigmoid())
+    rehearsal.rehearse(experiment(model=model), 3)
+    assert asked == [1]  # a processor has memory to spare
+    rehearsal.try_batch(experiment(model=model), 3)
+    assert asked == [1, 3, 3]  # the start and the end of one step
+
+    def too_much(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Model, "generate", too_much)
+    with pytest.raises(UserError, match=r"batch=2 does not fit .*2\.00 GiB.*batch=1.*decoder_checkpointing=blocks"):
+        rehearsal.rehearse(experiment(), 2)
