@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -496,64 +495,3 @@ def test_a_disk_that_is_full_for_the_last_sheet_is_said_too(
     code, out, error = inside(copy, *SETTINGS, "seeds=2")
     refused(subprocess.CompletedProcess([], code, out, error), "space")
     assert state(copy) == before
-
-
-# --- help
-
-
-def without_torch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process that says at its end whether torch was imported."""
-    driver = (
-        "import sys\nfrom gradproj.cli import main\ntry:\n    sys.exit(main(['run', *sys.argv[1:]]))\nfinally:\n"
-        "    print('torch' if 'torch' in sys.modules else 'light', file=sys.stderr)"
-    )
-    arguments = (sys.executable, "-c", driver, *arguments)
-    return subprocess.run(arguments, cwd=folder, env=environment(), capture_output=True, text=True, timeout=HANGING)
-
-
-def test_help_explains_every_key_and_lists_every_choice_without_torch(tmp_path: Path) -> None:
-    done = without_torch(tmp_path, "--help")
-    assert (done.returncode, done.stderr.strip()) == (0, "light")
-    config = yaml.safe_load((ROOT / "configs" / "config.yaml").read_text())
-    keys = {key for key in config if key not in ("defaults", "hydra")}
-    keys |= {"rewards", "model", "method", "protocol", "steps"}
-    explained = re.findall(r"^  ([a-z_/]+) +\S.*$", done.stdout.split("Keys")[1], re.MULTILINE)
-    assert {key for words in explained for key in words.split("/")} == keys
-    for group in ("model", "method", "rewards", "protocol"):
-        listed = re.search(rf"^{group}: (.*)$", done.stdout, re.MULTILINE)
-        assert listed
-        assert sorted(listed[1].split(", ")) == sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("override", ["steps=0", "method=nothing", "prompts=nowhere.txt"])
-def test_nonsense_is_refused_without_torch(tmp_path: Path, override: str) -> None:
-    lines = without_torch(tmp_path, override).stderr.splitlines()
-    assert "light" in lines and "torch" not in lines
-    assert any(line.startswith("gradproj run: ") for line in lines)
-
-
-# --- installed
-
-
-@pytest.mark.slow
-def test_an_installed_wheel_works_from_any_folder(whole: tuple[Path, Any], tmp_path: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    built = subprocess.run(
-        [*pip, "wheel", ROOT, "--no-deps", "-w", tmp_path / "wheel"], capture_output=True, text=True, timeout=HANGING
-    )
-    if "No matching distribution found for hatchling" in built.stderr:
-        pytest.skip("hatchling cannot be fetched")
-    assert built.returncode == 0, built.stderr
-    (wheel,) = (tmp_path / "wheel").glob("*.whl")
-    site = tmp_path / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    arguments = (site / "bin" / "gradproj-run", *SETTINGS, "seeds=2")
-    done = subprocess.run(
-        arguments, cwd=folder, env=environment(PYTHONPATH=str(site)), capture_output=True, text=True, timeout=HANGING
-    )
-    assert done.returncode == 0, done.stderr
-    assert (site / "gradproj" / "configs" / "config.yaml").exists() and (site / "gradproj" / "prompts").is_dir()
-    same_records(only_run(folder), only_run(whole[0]))
