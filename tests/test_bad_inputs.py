@@ -124,7 +124,7 @@ def state(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("row", rows())
+@pytest.mark.parametrize("row", list(rows()))
 def test_it_is_refused_in_a_line_and_nothing_changes(
     row: Row, place: Path, gradproj: Gradproj, monkeypatch: pytest.MonkeyPatch
 ) -> None:

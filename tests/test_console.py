@@ -1,10 +1,12 @@
 """``gradproj``: its verbs, its help, how it ends, what its messages tell a person to type, and the installed wheel."""
 
+import ast
 import errno
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,6 +142,36 @@ def test_the_sizes_in_the_list_are_those_of_the_documentation(page: str, group: 
         if size:
             rows = [line for line in text.splitlines() if line.startswith(f"| `{path.stem}`")]
             assert any(f"| {size[1]}{'' if size[2] else ' GB'} |" in line for line in rows), path
+
+
+# --- what messages tell a person to type
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The strings of a file that are no docstrings; the whole of what is not Python."""
+    if path.suffix != ".py":
+        yield path.read_text(encoding="utf-8")
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+            yield node.value
+
+
+def test_messages_name_only_what_an_installed_wheel_has() -> None:
+    """No script, no make, no module to run: verbs that exist."""
+    targets = "|".join(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    elsewhere = re.compile(rf"scripts/|\bpython (-m|\S+\.py)|[`'\"]make ({targets})\b|gradproj-(?!run\b)[a-z]+ ")
+    verb = re.compile(r"(?:type|: |`|&& |then |by |with )gradproj ([a-z][a-z-]*)")
+    named = set()
+    for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.js"), *PACKAGE.rglob("*.html")]:
+        for text in texts(path):
+            found = elsewhere.search(text)
+            assert not found, f"{path.relative_to(ROOT)}: {text!r} names {found and found[0]!r}"
+            named |= {(word, str(path)) for word in verb.findall(text)}
+    assert {word for word, _ in named} <= set(cli.VERBS), named
+    assert len(named) > 3  # the pattern still finds some
 
 
 # --- installed
