@@ -1,4 +1,4 @@
-"""``gradproj run`` as people type it: in a folder of its own, killed, starved, going on. Slips: bad_inputs.yaml."""
+"""``gradproj-run`` as people type it: in a folder of its own, killed, starved, fed nonsense, installed."""
 
 import errno
 import json
@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,17 +15,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import processes
 import pytest
 import yaml
-from conftest import GRADPROJ, Gradproj, names_of
+from conftest import Gradproj, names_of
 from PIL import Image as Pillow
 
 from gradproj.execution import worker
+from gradproj.miniature import weights
 from gradproj.runs.folder import COLUMNS, Run
 from gradproj.runs.pictures import before_after
 
 ROOT = Path(__file__).parents[1]
-COMMAND = (*GRADPROJ, "run")
 PROMPTS = ["a red ring", "a blue square and a white circle", "an orange cross"]
 SCORES = ["shapes_aesthetic", "shapes_matcher"]
 SETTINGS = (
@@ -43,10 +45,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def command(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """One ``gradproj-run`` in ``folder``."""
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=HANGING
-    )
+    """One ``gradproj run`` in ``folder``, in a process of its own."""
+    return processes.command(folder, "run", *arguments, environment=environment(**more), seconds=HANGING)
 
 
 def complete(folder: Path, *arguments: str, **more: str) -> Run:
@@ -223,15 +223,12 @@ def test_shards_in_any_order_and_another_number_of_them_complete_the_same_run(
 def test_a_killed_run_leaves_whole_records_and_the_same_command_finishes_it(
     whole: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    arguments = [*COMMAND, *SETTINGS, "seeds=2", "batch=1"]
-    with (tmp_path / "output").open("w") as output:
-        process = subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
-        end = time.monotonic() + HANGING
-        while not (found := list(tmp_path.rglob("*.csv"))) and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert found and process.returncode == -signal.SIGKILL
+    process = processes.Command(tmp_path, "run", *SETTINGS, "seeds=2", "batch=1", environment=environment())
+    end = time.monotonic() + HANGING
+    while not (found := list(tmp_path.rglob("*.csv"))) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and found
     run = only_run(tmp_path)
     early = names_of(run)
     assert early and early < ALL
@@ -315,6 +312,101 @@ def test_the_content_of_a_prompt_file_names_the_run_not_its_path(name_of: Callab
 # --- what is refused
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["method=nothing"], ["nothing", "none", "reno", "prno", "mpgr", "ours"]),
+        (["model=nothing"], ["nothing", "shapes"]),
+        (["reward=nothing"], ["nothing", *SCORES]),
+        (["rewards=[shapes_aesthetic,nothing]"], ["nothing"]),
+        (["protocol=nothing"], ["nothing", "common", "native"]),
+        (["nothing=1"], ["nothing", "--help"]),
+        (["method.nothing=1"], ["method.nothing", "--help"]),
+        (["nothing"], ["nothing", "--help"]),
+        (["prompts=[a,"], ["--help"]),
+        (["steps=0"], ["steps", "at least 1", "got 0", "steps=1"]),
+        (["seeds=1.5"], ["seeds", "got 1.5"]),
+        (["shard=1"], ["shards=1", "got 1"]),
+        (["keep=first"], ["last or best", "first"]),
+        (["prompts=nowhere.txt"], ["nowhere.txt", "shapes_demo"]),
+        (["prompts=empty.txt"], ["empty.txt", "no prompt"]),
+        (["prompts=latin.txt"], ["latin.txt", "UTF-8", "byte 6"]),
+        (["prompts=blank.txt"], ["blank.txt", "prompt 2"]),
+        (["prompts=[]"], ["no prompt"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_nonsense_is_refused_in_a_line_and_leaves_nothing(
+    tmp_path: Path, overrides: list[str], expected: list[str]
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes("a red é\n".encode("latin-1"))
+    (tmp_path / "blank.txt").write_text("a red ring\n\na red cross\n")
+    before = state(tmp_path)
+    done = command(tmp_path, *overrides)
+    refused(done, *expected)
+    assert done.stdout == ""
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("override", ["method=nothing", "steps=0", "nothing=1", "prompts=nowhere.txt"])
+def test_a_plan_of_nonsense_is_refused_in_its_own_name(tmp_path: Path, gradproj: Gradproj, override: str) -> None:
+    code, out, err = gradproj("plan", override, folder=tmp_path)
+    assert code == 2 and out == ""
+    assert err.splitlines()[-1].startswith("gradproj plan: ") and "gradproj run:" not in err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["method.block=7"], ["3072", "blocks of 7", "tile"]),
+        (["method.block=0"], ["method.block", "at least 2", "got 0"]),
+        (["prompts=[a red ring,a pink elephant]"], ["'a pink elephant'", "red, orange"]),
+        (["prompts=animals"], ["'cat'"]),
+        (['prompts=["a red, ring"]'], ["'a red, ring'"]),
+        (["prompts=['a \"red\" ring']"], ["'a \"red\" ring'"]),
+        (["prompts=[\"a 'red' ring\"]"], ["\"a 'red' ring\""]),
+        (["rewards=[shapes_rendering]", "reward=shapes_rendering"], ["shapes_rendering", "climb another"]),
+        (["results=file"], ["file", "results=PATH"]),
+        (["results=file/below"], ["file/below", "results=PATH"]),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else None,
+)
+def test_what_only_the_parts_can_refuse_is_refused_before_the_first_picture(
+    inside: Inside, tmp_path: Path, overrides: list[str], expected: list[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    before = state(tmp_path)
+    rewards = () if overrides[0].startswith("rewards") else SETTINGS[1:2]
+    code, out, error = inside(tmp_path, *rewards, *overrides)
+    refused(subprocess.CompletedProcess([], code, out, error), *expected)
+    assert out == ""
+    assert state(tmp_path) == before
+
+
+WRONG_KIND = (
+    "method.block=many",
+    "method.optimizer.lr=-1",
+    "method.optimizer.lr=fast",
+    "method.clip=tight",
+    "results=null",
+    "~seeds",
+)
+
+
+@pytest.mark.parametrize("override", [*WRONG_KIND, "reward={shapes_aesthetic: nan}", f"prompts={'a red ' * 50}"])
+def test_values_of_the_wrong_kind_are_refused_not_crashed_on(inside: Inside, tmp_path: Path, override: str) -> None:
+    code, out, error = inside(tmp_path, *SETTINGS, override)
+    refused(subprocess.CompletedProcess([], code, out, error))
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_file_in_the_place_of_the_results_is_refused_for_several_runs_too(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    code, out, error = inside(tmp_path, "-m", "method=none,ours", "results=file")
+    refused(subprocess.CompletedProcess([], code, out, error), "file")
+
+
 def test_an_edited_record_is_moved_aside_and_made_again(copy: Path, whole: tuple[Path, Any]) -> None:
     path = only_run(copy).images / "0001-1.csv"
     path.write_text(re.sub(r"\n4,", "\n4,9", path.read_text(), count=1))
@@ -328,15 +420,26 @@ def test_an_edited_record_is_moved_aside_and_made_again(copy: Path, whole: tuple
     assert changed == {f"0001-1{end}" for end in (".csv", ".csv.damaged", ".png", "-start.png")} | {"before_after.png"}
 
 
+def test_an_edited_config_is_refused_and_nothing_is_touched(copy: Path, inside: Inside) -> None:
+    path = only_run(copy).folder / "config.yaml"
+    path.write_text(path.read_text().replace("block: 16", "block: 32"))
+    before = state(copy)
+    code, out, error = inside(copy, *SETTINGS, "seeds=2")
+    refused(subprocess.CompletedProcess([], code, out, error), path.parent.name, "edited")
+    assert state(copy) == before
+
+
 @pytest.mark.parametrize("damage", ["cut", "foreign"])
-def test_cut_or_foreign_weights_are_refused_and_nothing_is_touched(copy: Path, tmp_path: Path, damage: str) -> None:
-    library = tmp_path / "library"
-    for name in ("gradproj", "configs", "prompts"):
-        shutil.copytree(ROOT / name, library / name)
-    file = library / "gradproj" / "miniature" / "weights" / "aesthetic.safetensors"
+def test_cut_or_foreign_weights_are_refused_and_nothing_is_touched(
+    copy: Path, tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    shutil.copytree(weights.FOLDER, tmp_path / "weights")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    file = weights.FOLDER / "aesthetic.safetensors"
     file.write_bytes(file.read_bytes()[:-100] if damage == "cut" else file.with_stem("matcher").read_bytes())
     before = state(copy / "results")
-    refused(command(copy, *SETTINGS, "seeds=3", PYTHONPATH=str(library)), str(file), "sha256", "restore it")
+    code, out, error = inside(copy, *SETTINGS, "seeds=3")
+    refused(subprocess.CompletedProcess([], code, out, error), str(file), "sha256", "restore it")
     assert state(copy / "results") == before
 
 
@@ -391,3 +494,64 @@ def test_a_disk_that_is_full_for_the_last_sheet_is_said_too(
     code, out, error = inside(copy, *SETTINGS, "seeds=2")
     refused(subprocess.CompletedProcess([], code, out, error), "space")
     assert state(copy) == before
+
+
+# --- help
+
+
+def without_torch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that says at its end whether torch was imported."""
+    driver = (
+        "import sys\nfrom gradproj.cli import main\ntry:\n    sys.exit(main(['run', *sys.argv[1:]]))\nfinally:\n"
+        "    print('torch' if 'torch' in sys.modules else 'light', file=sys.stderr)"
+    )
+    arguments = (sys.executable, "-c", driver, *arguments)
+    return subprocess.run(arguments, cwd=folder, env=environment(), capture_output=True, text=True, timeout=HANGING)
+
+
+def test_help_explains_every_key_and_lists_every_choice_without_torch(tmp_path: Path) -> None:
+    done = without_torch(tmp_path, "--help")
+    assert (done.returncode, done.stderr.strip()) == (0, "light")
+    config = yaml.safe_load((ROOT / "configs" / "config.yaml").read_text())
+    keys = {key for key in config if key not in ("defaults", "hydra")}
+    keys |= {"rewards", "model", "method", "protocol", "steps"}
+    explained = re.findall(r"^  ([a-z_/]+) +\S.*$", done.stdout.split("Keys")[1], re.MULTILINE)
+    assert {key for words in explained for key in words.split("/")} == keys
+    for group in ("model", "method", "rewards", "protocol"):
+        listed = re.search(rf"^{group}: (.*)$", done.stdout, re.MULTILINE)
+        assert listed
+        assert sorted(listed[1].split(", ")) == sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("override", ["steps=0", "method=nothing", "prompts=nowhere.txt"])
+def test_nonsense_is_refused_without_torch(tmp_path: Path, override: str) -> None:
+    lines = without_torch(tmp_path, override).stderr.splitlines()
+    assert "light" in lines and "torch" not in lines
+    assert any(line.startswith("gradproj run: ") for line in lines)
+
+
+# --- installed
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_works_from_any_folder(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    built = subprocess.run(
+        [*pip, "wheel", ROOT, "--no-deps", "-w", tmp_path / "wheel"], capture_output=True, text=True, timeout=HANGING
+    )
+    if "No matching distribution found for hatchling" in built.stderr:
+        pytest.skip("hatchling cannot be fetched")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    arguments = (site / "bin" / "gradproj-run", *SETTINGS, "seeds=2")
+    done = subprocess.run(
+        arguments, cwd=folder, env=environment(PYTHONPATH=str(site)), capture_output=True, text=True, timeout=HANGING
+    )
+    assert done.returncode == 0, done.stderr
+    assert (site / "gradproj" / "configs" / "config.yaml").exists() and (site / "gradproj" / "prompts").is_dir()
+    same_records(only_run(folder), only_run(whole[0]))

@@ -3,17 +3,17 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import tiny
 import torch
-from conftest import GRADPROJ, Gradproj
+from conftest import Gradproj
 from diffusers import AutoencoderKL, DiffusionPipeline, FluxPipeline, SanaSprintPipeline
 from hydra.errors import InstantiationException
 from torch import Tensor
@@ -380,13 +380,8 @@ def test_runs_are_recorded_once_whatever_their_memory_policy_and_folder(tmp_path
     here, moved = Path(tiny.home().name), tmp_path / "moved"
     for case in tiny.PLAIN:
         shutil.copytree(tiny.folder(case), moved / case)
-    first = subprocess.run(
-        [*GRADPROJ, *arguments(here)],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    first = processes.command(tmp_path, *arguments(here), environment=environment)
     assert (first.returncode, "Traceback" in first.stderr) == (0, False), first.stderr
     runs = {path.name.split("-")[0]: path for path in (tmp_path / "results" / "runs").iterdir()}
     assert runs.keys() == tiny.BUILDERS.keys()

@@ -2,17 +2,16 @@
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import official
 import pandas as pd
+import processes
 import pytest
 import tiny as tiny_models
 import tiny_rewards as tiny
 import torch
-from conftest import GRADPROJ
 from official import PAPER, build
 from PIL import Image as Pillow
 from torchvision import transforms
@@ -89,13 +88,14 @@ def test_the_formula_of_hpsv2s_architecture_is_part_of_its_weights(own):
 def test_a_flux_with_all_four_rewards_from_the_command_line(tmp_path: Path):
     """During the run and after it: the same numbers for the start and the kept picture, on tiny random weights."""
     stand_ins = [one for name in ("aesthetic", "pickscore", "hpsv2", "imagereward") for one in tiny.stand_in(name)]
-    command = [*GRADPROJ, "run", "model=flux", f"model.source.repo={tiny_models.folder('flux-plain')}"]
+    command = ["run", "model=flux", f"model.source.repo={tiny_models.folder('flux-plain')}"]
     command += ["model.resolution=32", "model.dtype=float32", f"model.source.cache={tmp_path}"]
     command += ["steps=2", "prompts=[cat,dog]"]
     command += [one for one in stand_ins if not one.startswith("rewards=")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     for when in ("during", "after"):
-        subprocess.run([*command, f"results={tmp_path / when}", f"held_out={when}"], check=True, env=environment)
+        arguments = [*command, f"results={tmp_path / when}", f"held_out={when}"]
+        processes.command(tmp_path, *arguments, environment=environment).check_returncode()
     (during,), (after,) = (list((tmp_path / when / "runs").iterdir()) for when in ("during", "after"))
     for image in ("0000-0", "0001-0"):
         recorded = pd.read_csv(during / "images" / f"{image}.csv", comment="#")
