@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from gradproj.files import place
-from gradproj.report import render
-from gradproj.report.load import Curves, load
-from gradproj.report.tables.equal_target import at, crossing
+from gradproj.report.choose import Choice, read
+from gradproj.report.curve import at, crossing, step_at
+from gradproj.report.load import Curves
+from gradproj.report.table import csv
 
 HELD_OUT = "shapes_rendering"
 SHARE = 0.8
@@ -24,13 +25,12 @@ SHARE = 0.8
 
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "results/miniature/tuning")
-    runs, problems = load(folder)
-    if problems:
-        sys.exit("\n".join(problems))
+    comparisons = read(folder, Choice(strict=True)).comparisons
+    runs = [curves for comparison in comparisons for curves in comparison.methods.values()]
     rows = []
     for _, group in groupby(sorted(runs, key=_target), key=_target):
         rows += settings(list(group))
-    place(folder / "chosen.csv", render.csv(rows).encode())
+    place(folder / "chosen.csv", csv(rows).encode())
     for target, chosen in groupby((row for row in rows if row["chosen"]), key=lambda row: row["target"]):
         print(f"  {target}:")
         for row in chosen:
@@ -51,7 +51,7 @@ def settings(runs: list[Curves]) -> list[dict[str, Any]]:
         row |= {"level": level, "step": np.nan, HELD_OUT: np.nan, "chosen": False}
         if row["highest"] >= level and row["lr"] in shared:
             where = crossing(run.scores[row["target"]].mean(0), level)
-            row["step"] = np.interp(where, np.arange(len(run.steps)), run.steps)
+            row["step"] = step_at(run.steps, where)
             row[HELD_OUT] = at(run.scores[HELD_OUT], where).mean()
     for method in {row["method"] for row in rows}:
         own = [row for row in rows if row["method"] == method]

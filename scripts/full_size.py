@@ -17,7 +17,7 @@ from counting.table import counted, measured, measured_table
 
 from gradproj.files import place
 from gradproj.pretrained.recompute import POLICIES
-from gradproj.report import render
+from gradproj.report.table import csv
 
 RESULTS = Path(__file__).parents[1] / "results" / "full_size"
 
@@ -37,7 +37,7 @@ def main() -> None:
     name = "table" if device.type == "meta" else device.type
     text = report.counts(sizes(), rows) if device.type == "meta" else measured_table(rows)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    place(RESULTS / f"{name}.csv", render.csv(rows).encode())
+    place(RESULTS / f"{name}.csv", csv(rows).encode())
     place(RESULTS / f"{name}.md", report.page(name, device, text).encode())
     print(text)
 

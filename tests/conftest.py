@@ -6,7 +6,7 @@ only wait for each other.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,3 +81,11 @@ def compose() -> Compose:
 def generators() -> Callable[[int], list[torch.Generator]]:
     """``generators(b)``: b generators, the i-th always in the same state."""
     return lambda count: [torch.Generator().manual_seed(1000 + index) for index in range(count)]
+
+
+@pytest.fixture(scope="module")
+def no_waiting() -> Iterator[None]:
+    """Files are placed without waiting for the disk: for tests that write thousands of records."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield

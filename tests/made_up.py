@@ -1,10 +1,12 @@
 """Runs of made-up numbers, written as the runner writes them: what the report's tests read."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
@@ -68,3 +70,29 @@ def frame(run: Run) -> Any:
         prompt, seed = map(int, path.stem.split("-"))
         frames.append(pd.read_csv(path, comment="#").assign(image=path.stem, prompt=prompt, seed=seed))
     return pd.concat(frames, ignore_index=True)
+
+
+def rewrite(run: Run, image: ImageId, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    """Change the rows of a record in place and write it again, as a writer with other numbers would."""
+    rows: Any = pd.read_csv(run.record(image), comment="#").astype(float).replace({np.nan: None}).to_dict("records")
+    change(rows)
+    run.record(image).unlink()  # a record that is there is never replaced
+    run.write(image, rows, {})
+
+
+def table(results: Path, name: str = "main") -> Any:
+    return pd.read_csv(results / "tables" / f"{name}.csv")
+
+
+def row(lines: Any, method: str, steps: int) -> Any:
+    found = lines[(lines.method == method) & (lines.steps == steps)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def prompt_interval(change: Any, score: str) -> tuple[float, float]:
+    """scipy's percentile interval of the mean over prompts; every prompt has as many seeds."""
+    means = change.groupby("prompt")[score].mean().to_numpy()
+    settings: Any = {"n_resamples": 20_000, "method": "percentile", "random_state": 1}
+    found = stats.bootstrap((means,), np.mean, **settings)
+    return found.confidence_interval.low, found.confidence_interval.high

@@ -1,22 +1,18 @@
 """Runs with pictures for the page's tests: every picture of one colour, prompts that are nearly markup."""
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
+from made_up import SCORES, config
 from PIL import Image as Pillow
 
-from gradproj.report import page
+from gradproj.report.page import build_page
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 
-SCORES = ("aesthetic", "matcher", "dual")
-SEEDS, STEPS = 2, 80
+SEEDS = 2
 PROMPTS = (
     "a red ring",
     "</script><script>window.hacked = 1</script>",
@@ -27,23 +23,6 @@ PROMPTS = (
 )
 
 
-def config(method: str, prompts: tuple[str, ...], /, **changes: Any) -> dict[str, Any]:
-    target = changes.get("reward", SCORES[0])
-    return {
-        "names": {"model": "shapes", "method": method, "reward": target},
-        "protocol": "common",
-        "steps": STEPS,
-        "keep": "last",
-        "score_every": 10,
-        "model": {"size": 32},
-        "method": {"kind": method},
-        "reward": target,
-        "rewards": {score: {"size": 32} for score in SCORES},
-        "prompts": list(prompts),
-        "weights": {name: {"weights.safetensors": f"{name} 1"} for name in ("model", *SCORES)},
-    } | changes
-
-
 def colour(method: str, image: Any, kind: str) -> tuple[int, int, int]:
     """Of its own for every picture; the start is the same for all methods."""
     values = np.random.default_rng([image, *(kind if kind == "start" else method).encode()]).integers(0, 256, 3)
@@ -52,7 +31,11 @@ def colour(method: str, image: Any, kind: str) -> tuple[int, int, int]:
 
 def make(results: Path, method: str, prompts: tuple[str, ...] = PROMPTS, /, side: int = 32, **changes: Any) -> Run:
     """A run with two seeds of every prompt, its start shared with the other methods; ``side`` 0: no pictures."""
-    run = Run.create(results, config(method, prompts, **changes), {"command": ["gradproj-run", f"method={method}"]})
+    run = Run.create(
+        results,
+        config(method, **{"prompts": list(prompts)} | changes),
+        {"command": ["gradproj-run", f"method={method}"]},
+    )
     steps = run.config["steps"]
     for image in range(len(prompts) * SEEDS):
         begin = np.random.default_rng([7, image]).normal(5.0, 1.0, len(SCORES))
@@ -65,9 +48,7 @@ def make(results: Path, method: str, prompts: tuple[str, ...] = PROMPTS, /, side
             row |= {"gradient_norm": 1.0, "latent_rms": 1.0, "cosine": 1.0, "skipped": 0.0}
             rows.append(row | (dict(zip(SCORES, values, strict=True)) if step % 10 == 0 else dict.fromkeys(SCORES)))
         pictures = {
-            suffix: Pillow.new("RGB", (side, side), colour(method, image, kind))
-            for suffix, kind in (("-start", "start"), ("", "kept"))
-            if side
+            kind: Pillow.new("RGB", (side, side), colour(method, image, kind)) for kind in ("start", "kept") if side
         }
         run.write(ImageId(image // SEEDS, image % SEEDS), rows, pictures)
     return run
@@ -87,13 +68,5 @@ def several(results: Path) -> dict[str, Run]:
     """A comparison of three methods, another of one, and their page."""
     made = {method: make(results, method) for method in ("none", "reno", "ours")}
     made["matcher"] = make(results, "none", reward="matcher")
-    page.build(results)
+    build_page(results)
     return made
-
-
-@contextlib.contextmanager
-def no_waiting() -> Iterator[None]:
-    """Files without waiting for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield

@@ -1,20 +1,16 @@
-"""Inception and Vendi score against torch-fidelity, torchmetrics, vendi-score and numpy; the script; the table."""
+"""Inception and Vendi score against torch-fidelity, torchmetrics, vendi-score and numpy; the feature networks."""
 
 import io
 import math
-import subprocess
-import sys
 import urllib.error
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch_fidelity
-from conftest import GRADPROJ
 from PIL import Image as Pillow
 from scipy import sparse
 from torch import nn
@@ -26,20 +22,12 @@ from vendi_score import vendi as library
 from gradproj.diversity import features as networks
 from gradproj.diversity import inception_score, measure, vendi, vendi_per_prompt
 from gradproj.diversity.features.inception import SHA256, Inception
-from gradproj.diversity.of_run import extract, of_run
+from gradproj.diversity.of_run import extract
 from gradproj.errors import UserError
 from gradproj.files import sha256
 from gradproj.miniature.captions import OBJECTS
 from gradproj.miniature.render import render, sample_captions
-from gradproj.report import paper
-from gradproj.report.compare import compare
-from gradproj.report.load import load
-from gradproj.report.tables import diversity as table
-from gradproj.runs import diversity as file
-from gradproj.runs.folder import Run
-from gradproj.runs.naming import ImageId
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:Please import `csr_matrix`:DeprecationWarning")
 
 
@@ -97,12 +85,12 @@ def test_order_moves_ten_splits_alone_and_the_seed_fixes_them() -> None:
     logits, features = draw(400, 20), draw(400, 30)
     prompts = np.arange(400) // 10
     order = np.random.default_rng(5).permutation(400)
-    one, other = measure(logits, features, prompts), measure(logits[order], features[order], prompts[order])
-    assert one == measure(logits, features, prompts)
+    found, other = measure(logits, features, prompts), measure(logits[order], features[order], prompts[order])
+    assert found == measure(logits, features, prompts)
     for name in ("n", "prompts", "inception_score_1", "vendi", "vendi_per_prompt"):
-        assert getattr(other, name) == pytest.approx(getattr(one, name), abs=1e-9)
-    assert other.inception_score_10 != one.inception_score_10
-    assert abs(other.inception_score_10 - one.inception_score_10) < one.inception_score_10_sd
+        assert getattr(other, name) == pytest.approx(getattr(found, name), abs=1e-9)
+    assert other.inception_score_10 != found.inception_score_10
+    assert abs(other.inception_score_10 - found.inception_score_10) < found.inception_score_10_sd
     assert inception_score(logits, 10, 1) != inception_score(logits, 10, 2)
 
 
@@ -305,168 +293,3 @@ def test_a_model_is_seen_by_its_own_network_or_the_inception() -> None:
         networks.load("vgg")
     with pytest.raises(UserError, match="leave --weights"):
         networks.load("shapes", "file.pth")
-
-
-# --- a run's file
-
-
-def make(results: Path, method: str = "ours", model: str = "shapes", prompts: int = 3, seeds: int = 4) -> Run:
-    config: dict[str, Any] = {
-        "names": {"model": model, "method": method, "reward": "aesthetic"},
-        **{"protocol": "common", "steps": 1, "keep": "last", "score_every": 1, "model": {}, "reward": "aesthetic"},
-        **{"method": {"kind": method}, "rewards": {"aesthetic": {}}, "weights": {"model": {}, "aesthetic": {}}},
-        "prompts": [f"prompt {index}" for index in range(prompts)],
-    }
-    run = Run.create(results, config, {"command": ["gradproj-run", "method=x"]})
-    for prompt in range(prompts):
-        for seed in range(seeds):
-            add(run, prompt, seed)
-    return run
-
-
-def add(run: Run, prompt: int, seed: int) -> None:
-    row = {"seconds": 0.0, "reward": 1.0, "gradient_norm": 1.0, "latent_rms": 1.0, "cosine": 1.0, "skipped": 0.0}
-    row["gradient_norm"] += 100 * prompt + seed  # no two records are alike
-    start, kept = scenes(2, seed=100 * prompt + seed)
-    rows = [row | {"step": float(step), "aesthetic": 5.0 + step} for step in (0, 1)]
-    run.write(ImageId(prompt, seed), rows, {"start": start, "kept": kept})
-
-
-def script(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [*GRADPROJ, "diversity", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
-
-def test_the_script_writes_the_numbers_of_the_libraries(tmp_path: Path) -> None:
-    run, other = make(tmp_path), make(tmp_path, "none")
-    (other.images / "0001-2-start.png").unlink()
-    done = script(run.folder, other.folder)
-    assert done.returncode == 2
-    assert "1 of 24 pictures are not in" in done.stderr and "0001-2-start.png" in done.stderr
-    assert not (other.folder / file.NAME).exists()
-    found = file.read(run)
-    assert found is not None and found.about["features"] == "shapes"
-    assert found.about["weights"].keys() == {"classifier.safetensors"}
-    pictures = [Pillow.open(path) for path in sorted(run.images.glob("*-start.png"))]
-    features, logits = networks.load("shapes")(pictures)
-    start = found.sets["start"]
-    theirs = [isc_features_to_metric(logits, splits)["inception_score_mean"] for splits in (1, 10)]
-    assert [start.inception_score_1, start.inception_score_10] == pytest.approx(theirs, abs=1e-6)
-    assert start.vendi == pytest.approx(library.score_X(features.double().numpy()), abs=1e-6)
-    each = [library.score_X(features[4 * prompt : 4 * prompt + 4].double().numpy()) for prompt in range(3)]
-    assert start.vendi_per_prompt == pytest.approx(np.mean(each), abs=1e-6)
-    assert (start.n, start.prompts) == (12, 3) and start != found.sets["kept"]
-
-
-def test_a_file_that_is_right_stays_and_another_is_moved_aside(tmp_path: Path) -> None:
-    run, network = make(tmp_path), networks.load("shapes")
-    path = run.folder / file.NAME
-    assert of_run(run, "shapes", network)
-    first = path.read_bytes()
-    assert not of_run(run, "shapes", network) and path.read_bytes() == first
-    add(run, 0, 4)
-    assert of_run(run, "shapes", network) and path.read_bytes() != first
-    assert [old.read_bytes() for old in run.folder.glob(f"{file.NAME}.*")] == [first]
-    assert of_run(run, "shapes", network, seed=1) and len(list(run.folder.glob(f"{file.NAME}.*"))) == 2
-    path.write_bytes(first[:-30])
-    assert of_run(run, "shapes", network) and file.read(run) is not None
-
-
-def test_numbers_do_not_depend_on_the_batch(tmp_path: Path) -> None:
-    run, network = make(tmp_path), networks.load("shapes")
-    of_run(run, "shapes", network, batch=5)
-    one = file.read(run)
-    (run.folder / file.NAME).unlink()
-    of_run(run, "shapes", network, batch=12)
-    other = file.read(run)
-    assert one and other and one.about == other.about
-    for name in file.SETS:
-        assert vars(one.sets[name]) == pytest.approx(vars(other.sets[name]), abs=1e-4)
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b.replace(b"kept,12", b"kept,13"), lambda b: b""])
-def test_a_damaged_file_is_refused(tmp_path: Path, damage: Any) -> None:
-    run = make(tmp_path)
-    of_run(run, "shapes", networks.load("shapes"))
-    path = run.folder / file.NAME
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"cut or edited.*gradproj diversity"):
-        file.read(run)
-
-
-def test_another_runs_file_is_refused(tmp_path: Path) -> None:
-    run, other = make(tmp_path), make(tmp_path, "none")
-    of_run(run, "shapes", networks.load("shapes"))
-    (other.folder / file.NAME).write_bytes((run.folder / file.NAME).read_bytes())
-    with pytest.raises(UserError, match="foreign"):
-        file.read(other)
-
-
-def test_a_cut_picture_is_named(tmp_path: Path) -> None:
-    run = make(tmp_path)
-    path = run.images / "0002-1.png"
-    path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"0002-1\.png is cut"):
-        of_run(run, "shapes", networks.load("shapes"))
-    assert not (run.folder / file.NAME).exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "no run given"),
-        (("--batch", "0", "x"), "--batch of at least 1"),
-        (("nowhere",), "has no readable config.yaml"),
-        (("--prefetch", "--features", "inception", "--weights", "none.pth"), "none.pth cannot be read"),
-    ],
-)
-def test_the_script_refuses_without_a_traceback(arguments: tuple[str, ...], message: str) -> None:
-    done = script(*arguments)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
-
-
-# --- the table
-
-
-def test_the_table_has_a_row_per_run_and_set(tmp_path: Path) -> None:
-    runs = [make(tmp_path, method, "flux") for method in ("ours", "none")]
-    comparisons, _ = compare(load(tmp_path)[0])
-    assert table.files(comparisons) == {}
-    for run in runs:
-        of_run(run, "shapes", networks.load("shapes"))
-    files = table.files(comparisons)
-    lines = pd.read_csv(io.StringIO(files["diversity.csv"]))
-    assert list(zip(lines.method, lines["set"], strict=True)) == [
-        ("none", "start"),
-        ("none", "kept"),
-        ("ours", "start"),
-        ("ours", "kept"),
-    ]
-    assert lines.paper_inception_score.fillna("").tolist() == ["21.57-22.33", "", "21.57-22.33", ""]
-    assert paper.diversity(comparisons[0], "ours", 200, "kept") == {
-        "paper_inception_score": "21.10",
-        "paper_vendi": "6.97",
-    }  # the paper's are of 200 steps, these of fewer
-    found = file.read(runs[0])
-    assert found is not None
-    assert lines.vendi.tolist()[3] == pytest.approx(found.sets["kept"].vendi, rel=1e-5)
-    assert "21.57-22.33 / 6.42-6.61" in files["diversity.md"] and "| ours | kept |" in files["diversity.md"]
-
-
-def test_a_stale_or_damaged_file_is_named_with_the_command(tmp_path: Path) -> None:
-    run, other = make(tmp_path), make(tmp_path, "none")
-    for one in (run, other):
-        of_run(one, "shapes", networks.load("shapes"))
-        add(one, 0, 4)
-    (other.folder / file.NAME).write_bytes(b"cut")
-    comparisons, _ = compare(load(tmp_path)[0])
-    with pytest.raises(UserError) as error:
-        table.files(comparisons)
-    first, second = str(error.value).splitlines()
-    assert "cut or edited" in first and "12 images that are not the 13" in second
-    assert f"gradproj diversity {run.folder}" in second
-
-
-def test_the_table_imports_no_torch() -> None:
-    code = "import sys, gradproj.report.tables.diversity; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

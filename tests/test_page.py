@@ -10,24 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from page_records import PROMPTS, SCORES, STEPS, colour, ends, make, no_waiting, several
+from made_up import SCORES, STEPS
+from page_records import PROMPTS, colour, ends, make, several
 
-from gradproj.report import page
+from gradproj.report.page import build_page
 from gradproj.runs.folder import Run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    with no_waiting():
-        yield
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium"),
+    pytest.mark.usefixtures("no_waiting"),
+]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, quick: None) -> tuple[Path, dict[str, Run]]:
+def runs(tmp_path_factory: pytest.TempPathFactory, no_waiting: None) -> tuple[Path, dict[str, Run]]:
     results = tmp_path_factory.mktemp("a <b> folder")
     return results, several(results)
 
@@ -223,7 +221,7 @@ def test_tables_and_plots_are_all_there(tab: Any, runs: tuple[Path, dict[str, Ru
 
 def test_without_pictures_there_are_curves(browser: Any, tmp_path: Path) -> None:
     make(tmp_path, "ours", side=0)
-    page.build(tmp_path)
+    build_page(tmp_path)
     assert not list((tmp_path / "plots").glob("worst-*"))
     tab = opened(browser, tmp_path)
     assert "gradproj replay" in tab.inner_text("#missing")
@@ -240,7 +238,7 @@ def test_a_thousand_images(browser: Any, tmp_path: Path, record_property: Any) -
     prompts = tuple(f"thing {index}" for index in range(250))
     for method in ("none", "ours"):
         make(tmp_path, method, prompts, side=80, steps=20, score_every=10)
-    page.build(tmp_path)
+    build_page(tmp_path)
     tab = opened(browser, tmp_path)
     loaded = "[...document.querySelectorAll('#cards img')].filter(image => image.src).length"
     assert tab.inner_text("#count") == "1,000 of 1,000 images"

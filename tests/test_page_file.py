@@ -6,46 +6,47 @@ import io
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GRADPROJ
-from page_records import PROMPTS, SCORES, SEEDS, colour, ends, make, no_waiting, several
+from made_up import SCORES
+from page_records import PROMPTS, SEEDS, colour, ends, make, several
 from PIL import Image as Pillow
 
+from gradproj.cli.report import main as cli
 from gradproj.errors import UserError
-from gradproj.report import page
-from gradproj.report.compare import compare
+from gradproj.report.choose import read
 from gradproj.report.gap import gap, held_out
-from gradproj.report.load import curves
+from gradproj.report.load import Curves, curves
+from gradproj.report.page import build_page
 from gradproj.report.plots import grids
 from gradproj.runs.folder import Run
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    with no_waiting():
-        yield
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, quick: None) -> tuple[Path, dict[str, Run]]:
+def runs(tmp_path_factory: pytest.TempPathFactory, no_waiting: None) -> tuple[Path, dict[str, Run]]:
     results = tmp_path_factory.mktemp("a <b> folder")
     return results, several(results)
 
 
+def loaded(run: Run) -> Curves:
+    found = curves(run)
+    assert found is not None
+    return found
+
+
 def test_the_gap_is_the_definition(runs: tuple[Path, dict[str, Run]]) -> None:
     for run in runs[1].values():
-        found = curves(run, dict(sorted(run.records())))
+        found = loaded(run)
         np.testing.assert_allclose(gap(found, list(found.scores)), ends(run)["gap"], rtol=1e-9)
 
 
 def test_the_gap_where_numbers_are_missing(runs: tuple[Path, dict[str, Run]]) -> None:
     run = runs[1]["ours"]
-    found = curves(run, dict(sorted(run.records())))
+    found = loaded(run)
     later = found.scores["dual"].copy()
     later[:, 1:-1] = np.nan  # as of a score given afterwards
     scores = found.scores | {"dual": later, "flat": np.full_like(later, 0.1)}  # the second without a scale
@@ -79,10 +80,10 @@ def test_grids_show_the_largest_gaps(runs: tuple[Path, dict[str, Run]]) -> None:
 def test_a_grid_has_sixteen_and_needs_all_their_pictures(tmp_path: Path) -> None:
     run = make(tmp_path, "ours", tuple(f"{index}" for index in range(12)))
     order = [ends(run).index[place] for place in np.argsort(-ends(run)["gap"].to_numpy())]
-    found = curves(run, dict(sorted(run.records())))
-    assert [found.images[image] for image in grids.worst(found, list(found.scores))] == order[:16]
+    found = loaded(run)
+    assert [str(found.images[image]) for image in grids.worst(found, list(found.scores))] == order[:16]
     (run.images / f"{order[16]}.png").unlink()
-    comparisons, _ = compare([found])
+    comparisons = read(tmp_path).comparisons
     assert list(grids.files(comparisons)) == ["worst-shapes-aesthetic-common-ours.png"]
     (run.images / f"{order[15]}-start.png").unlink()
     assert not grids.files(comparisons)
@@ -91,7 +92,7 @@ def test_a_grid_has_sixteen_and_needs_all_their_pictures(tmp_path: Path) -> None
 def test_same_records_same_bytes(runs: tuple[Path, dict[str, Run]], tmp_path: Path) -> None:
     copy = tmp_path / runs[0].name
     shutil.copytree(runs[0] / "runs", copy / "runs")
-    page.build(copy)
+    build_page(copy)
     assert (copy / "report.html").read_bytes() == (runs[0] / "report.html").read_bytes()
 
 
@@ -113,7 +114,7 @@ def test_equal_pictures_are_in_the_page_once(runs: tuple[Path, dict[str, Run]]) 
 
 def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
     make(tmp_path, "ours", ("a ring",), side=700)
-    page.build(tmp_path, 100)
+    build_page(tmp_path, 100)
     found = pictures(tmp_path)
     assert [picture.size for picture in found] == [(100, 100)] * 4
     expected = [colour("ours", image, kind) for kind in ("kept", "start") for image in (0, 1)]
@@ -125,15 +126,27 @@ def test_a_cut_picture_is_named(tmp_path: Path) -> None:
     run = make(tmp_path, "ours", ("a ring",))
     path = run.images / "0000-1.png"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"0000-1\.png is no whole picture.*gradproj replay"):
-        page.build(tmp_path)
+    with pytest.raises(UserError, match=r"0000-1\.png is cut or no picture.*gradproj replay"):
+        build_page(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
-def test_the_script_says_where_the_page_is_or_what_is_missing(tmp_path: Path) -> None:
-    command = [*GRADPROJ, "report", "--results", str(tmp_path)]
-    refused = subprocess.run(command, capture_output=True, text=True)
-    assert (refused.returncode, "holds no runs" in refused.stderr) == (2, True)
+def test_the_pictures_of_all_methods_stand_below_each_other(runs: tuple[Path, dict[str, Run]]) -> None:
+    with Pillow.open(runs[0] / "plots" / "pictures-shapes-aesthetic-common.png") as sheet:
+        side, band = sheet.width // 12, sheet.height // 4
+        for image in range(12):
+            for row, (method, kind) in enumerate((("", "start"), ("none", "kept"), ("reno", "kept"), ("ours", "kept"))):
+                below = (image * side + side // 2, row * band + band // 2)
+                assert sheet.getpixel(below) == colour(method, image, kind)
+
+
+def test_the_command_says_where_the_page_is_or_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="holds no runs"):
+        cli(["--results", str(tmp_path)])
+    with pytest.raises(UserError, match="--side is a number of pixels"):
+        cli(["--results", str(tmp_path), "--side", "0"])
     make(tmp_path / "mine", "ours", ("a ring",), steps=20)
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (tmp_path / "mine" / "report.html").resolve().as_uri() in done.stdout
+    assert cli(["--results", str(tmp_path)]) == 0
+    assert (tmp_path / "mine" / "report.html").resolve().as_uri() in capsys.readouterr().out

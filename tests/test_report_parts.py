@@ -1,6 +1,7 @@
-"""The report's single tables against scipy, brute force and plain pandas on the same records."""
+"""The report's single tables and their writer against scipy, brute force and plain pandas on the same records."""
 
-import shutil
+import io
+import re
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -8,29 +9,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import PROMPTS, SCORES, SEEDS, STEPS, frame, make
+from made_up import PROMPTS, SCORES, SEEDS, STEPS, frame, make, rewrite, table
 from scipy import stats
 
-from gradproj.errors import UserError
-from gradproj.report import build, paper
-from gradproj.report.tables import hypervolume
+from gradproj.report import paper
+from gradproj.report.build import build
+from gradproj.report.curve import area
+from gradproj.report.table import Column, Table, csv, latex, markdown, terminal
 from gradproj.report.tables.significance import holm, paired
 from gradproj.runs.folder import Run
-from gradproj.runs.naming import ImageId
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
 GAINS = {"ours": 2.0, "mpgr": 1.9, "none": 1.0}
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Run]]:
+def built(tmp_path_factory: pytest.TempPathFactory, no_waiting: None) -> tuple[Path, dict[str, Run]]:
     results = tmp_path_factory.mktemp("results")
     runs = {method: make(results, method, gain) for method, gain in GAINS.items()}
     build(results)
     return results, runs
-
-
-def table(results: Path, name: str) -> Any:
-    return pd.read_csv(results / "tables" / f"{name}.csv")
 
 
 def last(run: Run) -> Any:
@@ -45,7 +43,7 @@ def last(run: Run) -> Any:
 @pytest.mark.parametrize("other", ["mpgr", "none"])
 def test_paired_tests_are_scipys_on_the_records(built: tuple[Path, dict[str, Run]], other: str, score: str) -> None:
     results, runs = built
-    lines = table(results, "tests")
+    lines = table(results, "significance")
     line = lines[(lines.score == score) & (lines.against == other)].iloc[0]
     ours, theirs = last(runs["ours"]), last(runs[other])
     apart = (ours[score] - theirs[score]).groupby(ours.prompt).mean()
@@ -59,7 +57,7 @@ def test_paired_tests_are_scipys_on_the_records(built: tuple[Path, dict[str, Run
 
 
 def test_the_correction_is_over_the_methods_of_one_score(built: tuple[Path, dict[str, Run]]) -> None:
-    for _, lines in table(built[0], "tests").groupby("score"):
+    for _, lines in table(built[0], "significance").groupby("score"):
         assert len(lines) == 2
         low, high = sorted(lines.wilcoxon_p)
         expected = sorted([min(1, 2 * low), max(high, min(1, 2 * low))])
@@ -71,7 +69,7 @@ def test_holm_is_the_closed_test_of_bonferroni(p: list[float]) -> None:
     """Holm's p of a hypothesis is the largest Bonferroni p of any set of hypotheses that holds it."""
     sets = [some for size in range(1, len(p) + 1) for some in combinations(range(len(p)), size)]
     expected = [
-        max(min(1, len(some) * min(p[i] for i in some)) for some in sets if one in some) for one in range(len(p))
+        max(min(1, len(some) * min(p[i] for i in some)) for some in sets if place in some) for place in range(len(p))
     ]
     assert holm(p) == pytest.approx(expected)
 
@@ -89,15 +87,15 @@ def test_area_is_that_of_the_union_of_rectangles() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 50, 12))
     corner = (-0.5, -0.3)
-    found = hypervolume.area(x, y, corner)
-    for one, two, area in zip(x, y, found, strict=True):
-        xs, ys = np.unique([*one, corner[0]]), np.unique([*two, corner[1]])
+    found = area(x, y, corner)
+    for across, up, expected in zip(x, y, found, strict=True):
+        xs, ys = np.unique([*across, corner[0]]), np.unique([*up, corner[1]])
         brute = 0.0
         for left, right in pairwise(xs):
             for low, high in pairwise(ys):
-                inside = left >= corner[0] and low >= corner[1] and ((one >= right) & (two >= high)).any()
+                inside = left >= corner[0] and low >= corner[1] and ((across >= right) & (up >= high)).any()
                 brute += (right - left) * (high - low) * inside
-        assert area == pytest.approx(brute, abs=1e-12)
+        assert expected == pytest.approx(brute, abs=1e-12)
 
 
 def test_areas_are_of_the_curves_of_means(built: tuple[Path, dict[str, Run]]) -> None:
@@ -110,10 +108,10 @@ def test_areas_are_of_the_curves_of_means(built: tuple[Path, dict[str, Run]]) ->
         box = max(c.aesthetic.max() for c in curves.values()) - corner[0]
         box *= max(c[score].max() for c in curves.values()) - corner[1]
         for method, curve in curves.items():
-            area = float(hypervolume.area(curve.aesthetic.to_numpy(), curve[score].to_numpy(), corner))
+            covered = float(area(curve.aesthetic.to_numpy(), curve[score].to_numpy(), corner))
             line = lines.loc[(score, method)]
-            assert line.area == pytest.approx(area, rel=1e-4)
-            assert line.share == pytest.approx(area / box, rel=1e-4)
+            assert line.area == pytest.approx(covered, rel=1e-4)
+            assert line.share == pytest.approx(covered / box, rel=1e-4)
             assert line.share_low < line.share < line.share_high
 
 
@@ -152,7 +150,7 @@ def test_nothing_to_set_ours_against(tmp_path: Path) -> None:
     make(tmp_path, "mpgr")
     make(tmp_path, "none")
     build(tmp_path)
-    assert not {path.stem for path in (tmp_path / "tables").iterdir()} & {"tests", "time_to_target"}
+    assert not {path.stem for path in (tmp_path / "tables").iterdir()} & {"significance", "time_to_target"}
 
 
 # --- reward hacking
@@ -178,12 +176,8 @@ def test_gaps_are_plain_standardised_gains(built: tuple[Path, dict[str, Run]]) -
 
 def test_a_planted_gap_between_climbed_and_official_is_found(tmp_path: Path) -> None:
     run = make(tmp_path)
-    for path in run.images.glob("*.csv"):
-        rows = pd.read_csv(path, comment="#").replace({np.nan: None}).to_dict("records")
-        rows[-1]["reward"] += 0.25  # the float picture is worth more than the saved one
-        path.unlink()
-        prompt, seed = map(int, path.stem.split("-"))
-        run.write(ImageId(prompt, seed), [{str(key): value for key, value in row.items()} for row in rows], {})
+    for image in run.recorded():  # the float picture is worth more than the saved one
+        rewrite(run, image, lambda rows: rows[-1].update(reward=rows[-1]["reward"] + 0.25))
     build(tmp_path)
     assert table(tmp_path, "hacking").climbed_minus_official[0] == pytest.approx(0.25, abs=1e-4)
 
@@ -215,7 +209,7 @@ def test_the_papers_rows_stand_beside_ours(tmp_path: Path) -> None:
     lines = table(tmp_path, "main").set_index(["method", "steps"])
     assert lines.loc[("ours", 200)].aesthetic_paper == 8.91 and lines.loc[("ours", 60)].aesthetic_paper == 7.12
     assert lines.loc[("mpgr", 200)].seconds_per_image_paper == 235.5
-    assert lines.loc[("no opt.", 0)].aesthetic_paper == 5.99
+    assert lines.loc[("start", 0)].aesthetic_paper == 5.99
     apart = lines.aesthetic - lines.aesthetic_paper
     np.testing.assert_allclose(lines.aesthetic_minus_paper, apart, rtol=1e-4, atol=1e-5)
     assert np.isnan(lines.loc[("none", 200)].aesthetic_paper)
@@ -230,7 +224,7 @@ def test_the_papers_rows_stand_beside_ours(tmp_path: Path) -> None:
 
 
 def test_no_paper_column_where_it_has_no_such_row(built: tuple[Path, dict[str, Run]]) -> None:
-    assert "paper" not in (built[0] / "tables" / "main.md").read_text()
+    assert "minus paper" not in (built[0] / "tables" / "main.md").read_text()
     assert not [name for name in table(built[0], "main").columns if "paper" in name]
 
 
@@ -247,50 +241,17 @@ def test_one_figure_for_all_targets_of_a_model(tmp_path: Path) -> None:
     assert found == ["pareto-shapes-common.png", "pareto-shapes-native.png"]
 
 
-# --- what must be refused, or stay blank
-
-
-def test_a_record_of_a_prompt_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    run = make(tmp_path)
-    (run.images / "0099-1.csv").write_bytes((run.images / "0003-1.csv").read_bytes())
-    with pytest.raises(UserError, match=r"0099-1.csv is of a prompt that the run does not have"):
-        build(tmp_path)
-
-
-def test_one_record_under_two_names_is_refused(tmp_path: Path) -> None:
-    run = make(tmp_path)
-    content = (run.images / "0003-1.csv").read_bytes()
-    (run.images / "0003-2.csv").unlink()
-    (run.images / "0003-2.csv").write_bytes(content)
-    with pytest.raises(UserError, match="the records of 0003-1 and 0003-2 are the same"):
-        build(tmp_path)
-
-
-def test_the_gain_is_from_a_runs_own_start_and_starts_must_agree_in_the_scores_own_scale(tmp_path: Path) -> None:
-    make(tmp_path, "ours", 2.0, 0.0)
-    make(tmp_path, "mpgr", 2.0, 5e-4)  # the spread of the starts is about 1
-    build(tmp_path)
-    lines = table(tmp_path, "main").set_index(["method", "steps"])
-    runs = {one.name.split("-")[1]: frame(Run.open(one)) for one in (tmp_path / "runs").iterdir()}
-    for method, rows in runs.items():
-        gain = rows[rows.step == STEPS].matcher.mean() - rows[rows.step == 0].matcher.mean()
-        assert lines.loc[(method, STEPS)].matcher_gain == pytest.approx(gain, rel=1e-4)
-    make(tmp_path, "none", 2.0, 5e-3)
-    with pytest.raises(UserError, match="at step 0"):
-        build(tmp_path)
+# --- what must stay blank
 
 
 def test_ties_over_seeds_are_no_wins(tmp_path: Path) -> None:
     for method, flip in (("ours", 1), ("none", -1)):
         run = make(tmp_path, method)
-        for path in run.images.glob("*.csv"):
-            prompt, seed = map(int, path.stem.split("-"))
-            rows = pd.read_csv(path, comment="#").replace({np.nan: None}).to_dict("records")
-            rows[-1]["dual"] = 0.5 + flip * (0.05, -0.05, 0.0)[seed]
-            path.unlink()
-            run.write(ImageId(prompt, seed), [{str(key): value for key, value in row.items()} for row in rows], {})
+        for image in run.recorded():
+            value = 0.5 + flip * (0.05, -0.05, 0.0)[image.seed]
+            rewrite(run, image, lambda rows, value=value: rows[-1].update(dual=value))
     build(tmp_path)
-    line = table(tmp_path, "tests").set_index("score").loc["dual"]
+    line = table(tmp_path, "significance").set_index("score").loc["dual"]
     assert (line.won, line.lost, line.sign_p, line.wilcoxon_p) == (0, 0, 1, 1)
 
 
@@ -301,12 +262,66 @@ def test_nothing_held_out_means_that_hacking_cannot_be_told(tmp_path: Path) -> N
     assert "0%" not in (tmp_path / "tables" / "hacking.md").read_text()
 
 
-def test_tables_of_runs_that_are_gone_go_too(tmp_path: Path) -> None:
-    make(tmp_path)
-    other = make(tmp_path, "mpgr")
-    build(tmp_path)
-    own = tmp_path / "tables" / "mine.csv"
-    own.write_text("a user's own")
-    shutil.rmtree(other.folder)
-    build(tmp_path)
-    assert not (tmp_path / "tables" / "tests.csv").exists() and own.exists()
+# --- the writer
+
+
+NUMBERS = [
+    {"method": "none", "score": 9.275, "gain_low": 6.383, "gain_high": 6.7372, "p": 0.5, "hidden": 1.23456789},
+    {"method": "our_s (lr=0.1) | <b>", "score": 10.1, "gain_low": -1.0, "gain_high": 2.0, "p": np.nan, "hidden": 2.0},
+    {"method": "mpgr", "score": np.nan, "gain_low": np.nan, "gain_high": np.nan, "p": 0.001},
+]
+COLUMNS = [
+    Column("method"),
+    Column("score", form=".{digits}f", ends="gain", ends_form="+.{digits}f", competes=lambda row: True),
+    Column("p", "p value", ".2g", never="never"),
+]
+MADE = Table("a_b & c", COLUMNS, NUMBERS, "Note.")
+
+
+def test_a_column_says_its_form_once_for_all_writers() -> None:
+    text = markdown("Title", [MADE, MADE])
+    assert text.startswith("# Title\n\nNote.\n\n## a_b & c\n\n|") and text.count("Note.") == 1
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert cells[0] == ["method", "score", "p value"]
+    assert cells[2] == ["none", "9.28 <sub>[+6.38, +6.74]</sub>", "0.5"]
+    assert cells[3] == [r"our_s (lr=0.1) \| \<b\>", "**10.10** <sub>[-1.00, +2.00]</sub>", "never"]
+    assert cells[4] == ["mpgr", "", "0.001"]
+    tex = latex([MADE])
+    assert r"none & 9.28 {\scriptsize [+6.38, +6.74]} & 0.5 \\" in tex
+    assert r"our\_s (lr=0.1) | <b> & \textbf{10.10} {\scriptsize [-1.00, +2.00]} & never \\" in tex
+    for rule in (r"\begin{tabular}{lrr}", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
+        assert tex.count(rule) == 1
+    lines = pd.read_csv(io.StringIO(csv(MADE.rows)))
+    assert lines.columns.tolist() == ["method", "score", "gain_low", "gain_high", "p", "hidden"]
+    assert lines.hidden.tolist()[:2] == [1.23457, 2.0] and np.isnan(lines.score[2])
+
+
+def test_nothing_is_best_that_stands_alone() -> None:
+    assert "**" not in markdown("Title", [Table("one", COLUMNS, NUMBERS[1:], "Note.")])
+
+
+def test_digits_are_of_the_rows_that_belong_together() -> None:
+    rows = [{"score": score, "gap": gap} for score, gap in (("a", 12.3456), ("a", 0.5), ("b", 0.0123456))]
+    text = markdown("Title", [Table("", [Column("score"), Column("gap", form="+.{digits}f", per="score")], rows, "")])
+    assert re.findall(r"[+][\d.]+", text) == ["+12.35", "+0.50", "+0.01235"]
+
+
+def test_the_terminal_gets_what_fits() -> None:
+    columns = [Column("method"), *(Column(f"a_long_score_{index}", form=".2f") for index in range(20))]
+    label = "ours (method.optimizer.lr=0.05, steps=200, block=16)"
+    row = {"method": label} | {f"a_long_score_{index}": index / 7 for index in range(20)}
+    text = terminal(Table("", columns, [row], ""))
+    assert max(map(len, text.splitlines()[:-1])) <= 100
+    shown = re.findall(r"\d\.\d\d", text.partition("(not shown")[0])
+    hidden = text.partition("(not shown: ")[2].split(", ")
+    assert len(hidden) > 0 and len([number for number in shown if number != "0.05"]) + len(hidden) == 20
+    assert "<sub>" not in terminal(MADE) and "**" not in terminal(MADE)
+
+
+def test_the_best_last_step_is_bold_in_the_main_table(built: tuple[Path, dict[str, Run]]) -> None:
+    lines = [line for line in (built[0] / "tables" / "main.md").read_text().splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+    bold = {line.split("|")[1].strip(): line.count("**") // 2 for line in lines if re.search(r"\| +80 \|", line)}
+    assert sum(bold.values()) == 3 and bold["ours"] >= 1  # ours has the target
+    assert all("**" not in line for line in lines if re.search(r"\| +60 \|", line))

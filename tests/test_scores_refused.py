@@ -17,7 +17,7 @@ from scored import Brightness, refusal, state, write
 from gradproj.execution.contract import pictures as contract_pictures
 from gradproj.execution.contract import to_8_bit
 from gradproj.execution.rescore import rescore
-from gradproj.report import build
+from gradproj.report.build import build
 from gradproj.runs import scores
 from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import scored
-from made_up import SCORES, SEEDS, STEPS, trajectory
+from made_up import SCORES, SEEDS, STEPS, prompt_interval, row, table, trajectory
 from scored import PROMPTS, refusal, write
-from test_report import prompt_interval, row, table
 
 from gradproj.execution.compose import compose_reward
 from gradproj.execution.rescore import rescore
-from gradproj.report import build, summary
-from gradproj.report.compare import compare
-from gradproj.report.load import load
+from gradproj.report import summary
+from gradproj.report.build import build
+from gradproj.report.choose import Choice, read
 from gradproj.report.plots import pareto
 from gradproj.runs import scores
 from gradproj.runs.folder import Run
@@ -63,7 +62,7 @@ def test_the_table_takes_it_in(tabled: Path) -> None:
         last = row(lines, method, STEPS)
         assert last.later == pytest.approx(values[:, 1].mean(), rel=1e-5)
         assert last.later_gain == pytest.approx((values[:, 1] - values[:, 0]).mean(), rel=1e-4)
-    assert row(lines, "no opt.", 0).later == pytest.approx(frames["ours"][:, 0].mean(), rel=1e-5)
+    assert row(lines, "start", 0).later == pytest.approx(frames["ours"][:, 0].mean(), rel=1e-5)
     gap = frames["ours"][:, 1] - frames["mpgr"][:, 1]
     assert row(lines, "mpgr", STEPS).later_ours_minus == pytest.approx(gap.mean(), rel=1e-4)
 
@@ -86,9 +85,10 @@ def test_the_row_of_step_60_is_blank_for_it_and_nowhere_stands_nan(tabled: Path)
     for path in (tabled / "tables").iterdir():
         assert not re.search(r"\bnan\b", path.read_text(), re.IGNORECASE), path
     lines = (tabled / "tables" / "main.md").read_text().splitlines()
-    column = next(line for line in lines if "| later |" in line).split("|").index(" later ")
-    cells = {tuple(line.split("|")[1:3]): line.split("|")[column] for line in lines if line.startswith("| ours")}
-    assert cells[" ours ", " 60 "].strip() == "" and re.match(r" \**\d\d\.\d\d\** <sub>\[", cells[" ours ", " 80 "])
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    column = cells[0].index("later")
+    later_of = {tuple(row[:2]): row[column] for row in cells}
+    assert later_of["ours", "60"] == "" and re.match(r"\**\d\d\.\d\d\** <sub>\[", later_of["ours", "80"])
 
 
 def test_equal_target_leaves_it_out(tabled: Path) -> None:
@@ -98,8 +98,7 @@ def test_equal_target_leaves_it_out(tabled: Path) -> None:
 
 
 def test_the_plots_draw_it_as_two_points_a_method(tabled: Path) -> None:
-    ((comparison,), problems) = compare(load(tabled)[0])
-    assert problems == []
+    (comparison,) = read(tabled).comparisons
     panels = {panel.get_ylabel(): panel for panel in pareto._figure([comparison]).axes}
     assert list(panels) == ["matcher", "dual", "later"]
     curves = {line.get_label(): line.get_xydata() for line in panels["later"].lines}
@@ -122,36 +121,45 @@ def test_images_without_a_score_are_named_and_the_advice_works(tmp_path: Path, s
     run = write(tmp_path, "ours", 1)
     rescore(run, "shapes_aesthetic", *compose_reward("shapes_aesthetic", []))
     write(tmp_path)
-    message = refusal(build, tmp_path)
-    assert "6 of 9 images have no score of shapes_aesthetic" in message
-    command, verb, *arguments = shlex.split(message.split("finish it: ")[1])
+    (line,) = build(tmp_path).left_out
+    assert "6 of 9 images have no score of it as yet" in line and "shapes_aesthetic" not in table(tmp_path).columns
+    assert refusal(build, tmp_path, Choice(strict=True)).splitlines()[1:] == [line]
+    command, verb, *arguments = shlex.split(line.split("finish it: ")[1])
     assert (command, verb) == ("gradproj", "score")
     assert script(*arguments)[:2] == (0, f"{run.folder}: 6 images scored\n")
-    assert build(tmp_path)
+    assert build(tmp_path).left_out == [] and "shapes_aesthetic" in table(tmp_path).columns
 
 
-def test_a_score_that_not_every_method_has_is_left_out(tmp_path: Path) -> None:
+def test_a_score_that_not_every_method_has_is_blank_there(tmp_path: Path) -> None:
     give(write(tmp_path), "later", later("ours"))
     write(tmp_path, "mpgr")
     build(tmp_path)
-    assert "later" not in table(tmp_path).columns
+    lines = table(tmp_path)
+    assert row(lines, "ours", STEPS).later == pytest.approx(later("ours")[:, 1].mean(), rel=1e-5)
+    assert np.isnan(row(lines, "mpgr", STEPS).later) and np.isfinite(row(lines, "start", 0).later)
+    assert "later" not in set(table(tmp_path, "significance").score)
 
 
-@pytest.mark.parametrize("other", [{"weights": "2"}, {"size": 64}, {}])
-def test_runs_scored_by_two_checkpoints_under_one_name_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
-    runs = [write(tmp_path), write(tmp_path, "mpgr")]
-    give(runs[0], "later", later("ours"))
-    give(runs[1], "later", later("mpgr"), **other)
-    if not other:
-        assert build(tmp_path)
-        return
-    message = refusal(build, tmp_path)
-    assert "later is another checkpoint or has other settings" in message
-    assert all(run.folder.name in message for run in runs) and "move one of the two away" in message
+def test_two_weights_under_one_name_are_refused_two_settings_are_two_columns(tmp_path: Path) -> None:
+    others: dict[str, dict[str, Any]] = {"same": {}, "settings": {"size": 64}, "weights": {"weights": "2"}}
+    for folder, other in others.items():
+        runs = [write(tmp_path / folder), write(tmp_path / folder, "mpgr")]
+        give(runs[0], "later", later("ours"))
+        give(runs[1], "later", later("mpgr"), **other)
+    build(tmp_path / "same")
+    assert np.isfinite(row(table(tmp_path / "same"), "mpgr", STEPS).later_ours_minus)
+    build(tmp_path / "settings")
+    lines = table(tmp_path / "settings")
+    for method, size in (("ours", 32), ("mpgr", 64)):
+        mean = later(method)[:, 1].mean()
+        assert row(lines, method, STEPS)[f"later (size={size})"] == pytest.approx(mean, rel=1e-5)
+        assert np.isnan(row(lines, method, STEPS)[f"later (size={96 - size})"])
+    message = refusal(build, tmp_path / "weights")
+    assert "later has other weights" in message and all(run.folder.name in message for run in runs)
 
 
 @pytest.mark.parametrize("order", [("ours", "mpgr"), ("mpgr", "ours")])
-@pytest.mark.parametrize("other", [{"weights": "2"}, {"size": 64}, {}])
+@pytest.mark.parametrize("other", [{"weights": "2"}, {}])
 def test_recorded_and_given_afterwards_stand_side_by_side_from_one_checkpoint_only(
     tmp_path: Path, order: tuple[str, str], other: dict[str, Any]
 ) -> None:
@@ -161,10 +169,10 @@ def test_recorded_and_given_afterwards_stand_side_by_side_from_one_checkpoint_on
     fewer = {score: {"size": 32} for score in SCORES[:2]}
     run = write(tmp_path, gets, rewards=fewer)
     pairs = [trajectory(gets, image, STEPS, 2.0) for image in range(PROMPTS * SEEDS)]
-    values = [(one[0]["dual"], one[-1]["dual"]) for one in pairs]
+    values = [(rows[0]["dual"], rows[-1]["dual"]) for rows in pairs]
     give(run, "dual", values, **other)
     if other:
-        assert "dual is another checkpoint or has other settings" in refusal(build, tmp_path)
+        assert "dual has other weights" in refusal(build, tmp_path)
         return
     build(tmp_path)
     lines = table(tmp_path)

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import scored
 from conftest import GRADPROJ, Gradproj
+from made_up import table
 from PIL import Image as Pillow
 from scored import DOCS, EXAMPLE, launch, recorded
-from test_report import table
 
 from gradproj.cli import check_reward
-from gradproj.report import build
+from gradproj.report.build import build
 from gradproj.runs import scores
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId

@@ -1,71 +1,69 @@
 """Inception score and Vendi score of finished runs' pictures: ``gradproj diversity results/runs/<run>``.
 
 Several runs may be given. The numbers of the start and the kept pictures go to ``<run>/diversity.csv``, where
-``gradproj table`` finds them; no record changes. The same command again leaves a file alone that is still right, and
+`gradproj table` finds them; no record changes. The same command again leaves a file alone that is still right, and
 moves another one aside. The pictures of the miniature are seen by its classifier, all others by the Inception, whose
 weights are fetched once (96 MB, checked by their sha256), or given with --weights where there is no network.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from gradproj.errors import UserError
-from gradproj.runs import diversity as file
-from gradproj.runs.folder import Run
 
-SEED = 2020  # torch-fidelity's default
+SEED, BATCH = 2020, 32
 
 
 def main(arguments: list[str]) -> int:
-    given = _parse(arguments)
-    return _prefetch(given) if given.prefetch else _measure_all(given)
+    """A run that is refused does not stop the others; ``UserError`` then has all that was refused."""
+    given = _parser().parse_args(arguments)
+    if given.batch < 1 or not 0 <= given.seed < 2**32:
+        raise UserError(f"--batch is 1 or more and --seed from 0 to 2**32 - 1; got {given.batch} and {given.seed}")
+    if not given.runs and not given.prefetch:
+        raise UserError("no run given; type gradproj diversity results/runs/RUN")
+    refused = _prefetch(given) if given.prefetch else _measure_all(given)
+    if refused:
+        raise UserError("\n".join(refused))
+    return 0
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gradproj diversity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders results/runs/<run id>")
-    parser.add_argument("--features", metavar="NAME", help="shapes or inception; default: the model's own")
+    parser.add_argument("--features", metavar="NAME", help="a network; default: the model's own, else inception")
     parser.add_argument("--weights", metavar="PATH", help="the feature network's file, where it is not to be fetched")
     parser.add_argument("--sha256", metavar="HEX", help="of --weights, where it is not the published file")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the permutation before the splits; default: {SEED}")
-    parser.add_argument("--batch", type=int, default=32, help="pictures seen side by side; default: 32")
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"pictures seen side by side; default: {BATCH}")
     parser.add_argument("--prefetch", action="store_true", help="only fetch and check the network's weights")
-    given = parser.parse_args(arguments)
-    if given.batch < 1 or not 0 <= given.seed < 2**32:
-        parser.error(f"expected --batch of at least 1, --seed from 0 to 2**32 - 1; got {given.batch} and {given.seed}")
-    if not given.runs and not given.prefetch:
-        parser.error("no run given; expected folders results/runs/<run id>")
-    from gradproj.diversity import features
-
-    if given.features and given.features not in features.names():
-        parser.error(f"--features must be one of {', '.join(features.names())}, got {given.features}")
-    return given
+    return parser
 
 
-def _prefetch(given: argparse.Namespace) -> int:
+def _prefetch(given: argparse.Namespace) -> list[str]:
     from gradproj.diversity import features
 
     network = features.load(given.features or features.DEFAULT, given.weights, given.sha256)
     print("\n".join(f"{name}: sha256 {sha256}" for name, sha256 in network.weights.items()))
-    return 0
+    return []
 
 
-def _measure_all(given: argparse.Namespace) -> int:
-    """All pictures are looked for before a network is loaded; a run that is refused does not stop the others."""
+def _measure_all(given: argparse.Namespace) -> list[str]:
+    """Measure the runs; why some were refused. All pictures are looked for before a network is loaded."""
     from gradproj.diversity import features
     from gradproj.diversity.of_run import of_run, pictures
+    from gradproj.runs import diversity as file
+    from gradproj.runs.folder import Run
 
-    refused, sound, networks = 0, [], {}
+    refused, sound, networks = [], [], {}
     for folder in given.runs:
         try:
             run = Run.open(folder)
             pictures(run, file.images(run)[0])
             sound.append(run)
         except UserError as error:
-            refused = _complain(error)
+            refused.append(str(error))
     for run in sound:
         name = given.features or features.of_model(run.config["names"]["model"])
         networks[name] = networks.get(name) or features.load(name, given.weights, given.sha256)
@@ -73,10 +71,5 @@ def _measure_all(given: argparse.Namespace) -> int:
             new = of_run(run, name, networks[name], given.seed, given.batch)
             print(f"{run.folder / file.NAME}: {'written' if new else 'there already'}", flush=True)
         except UserError as error:
-            refused = _complain(error)
+            refused.append(str(error))
     return refused
-
-
-def _complain(message: object) -> int:
-    print(f"gradproj diversity: {message}", file=sys.stderr)
-    return 2

@@ -1,26 +1,33 @@
 """All that ``gradproj table`` writes, and ``report.html`` beside it: one page to open in a browser.
 
-Takes ``<results>/runs`` (your own) and ``<results>/*/runs`` (others', the committed ones among them), each by itself.
+Takes ``<results>/*/runs`` (others', the committed ones among them) and ``<results>/runs`` (your own), each by itself.
 """
 
-import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradproj.cli.table import choice, every_root, parser, say_left_out
+from gradproj.errors import UserError
+
+if TYPE_CHECKING:
+    from gradproj.report.build import Report
 
 SIDE = 256
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="gradproj report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the folder that holds runs/")
-    parser.add_argument("--side", type=int, default=SIDE, help="pixels: a thumbnail's longer side, at most")
-    given = parser.parse_args(arguments)
-    from gradproj.report import page, roots
+    own = parser("report", __doc__)
+    own.add_argument("--side", type=int, default=SIDE, help=f"pixels: a thumbnail's longer side, at most ({SIDE})")
+    given = own.parse_args(arguments)
+    if given.side < 1:
+        raise UserError(f"--side is a number of pixels, 1 or more; got {given.side}")
+    from gradproj.report.page import build_page
 
-    for root in roots(given.results):
-        written = page.build(root, given.side)
-        size = written[-1].stat().st_size / 1e6
-        print(f"{len(written) - 1} tables and plots under {root}")
-        print(f"{written[-1]} ({size:.1f} MB): open it in a browser, {written[-1].resolve().as_uri()}")
-    return 0
+    return every_root(given.results, lambda root: _show(root, build_page(root, given.side, choice(given))))
+
+
+def _show(root: Path, report: "Report") -> None:
+    page = report.written[-1]
+    print(f"{len(report.written) - 1} tables and plots under {root}")
+    print(f"{page} ({page.stat().st_size / 1e6:.1f} MB): open it in a browser, {page.resolve().as_uri()}")
+    say_left_out(report)

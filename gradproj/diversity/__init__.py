@@ -1,7 +1,7 @@
 """Diversity of a set of pictures: Inception score and Vendi score.
 
-``measures`` arrays in, numbers out · ``file`` a run's diversity.csv · ``of_run`` from a run's pictures to that file.
-Nothing here imports torch until a number is asked for, so that the report can read the files.
+``measures`` takes arrays and answers numbers. ``of_run`` goes from a run's pictures to its diversity.csv, which
+``gradproj.runs.diversity`` reads and writes. ``features/`` has a file for each network that sees the pictures.
 """
 
 from gradproj.diversity.measures import Measures, inception_score, measure, vendi, vendi_per_prompt

@@ -66,8 +66,8 @@ def extract(network: FeatureNetwork, paths: Sequence[Path], batch: int, label: s
     parts = []
     for start in tqdm(range(0, len(paths), batch), desc=label, disable=None):
         both = network([open_rgb(path) for path in paths[start : start + batch]])
-        parts.append([one.numpy() for one in both])
-    features, logits = (np.concatenate(one) for one in zip(*parts, strict=True))
+        parts.append([part.numpy() for part in both])
+    features, logits = (np.concatenate(batches) for batches in zip(*parts, strict=True))
     return features, logits
 
 

@@ -15,8 +15,8 @@ def per_prompt(values: Array, prompts: NDArray[np.int64], sums: bool = False) ->
     return total if sums else total / _column(np.bincount(prompts).astype(np.float64), values)
 
 
-def _column(one: Array, like: Array) -> Array:
-    return one.reshape(-1, *[1] * (like.ndim - 1))
+def _column(values: Array, like: Array) -> Array:
+    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 class Bootstrap:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradproj.report.load import Array, Curves
+from gradproj.runs.naming import target
 
 GAP = (
     "Hacking gap: the gain in the target minus the mean gain in the held-out scores, each gain (kept minus start) "
@@ -14,9 +15,7 @@ GAP = (
 
 def held_out(curves: Curves, scores: Sequence[str]) -> list[str]:
     """Those of ``scores`` (the target first, as in ``Comparison.scores``) that took no part in what was climbed."""
-    climbed = curves.run.config["reward"]
-    parts = [climbed] if isinstance(climbed, str) else list(climbed)  # a mix: reward -> weight
-    return [score for score in scores[1:] if score not in parts]
+    return [score for score in scores[1:] if score not in target(curves.run.config)]
 
 
 def gain(curves: Curves, score: str) -> Array:

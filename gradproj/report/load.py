@@ -2,8 +2,8 @@
 
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,15 @@ from gradproj.errors import UserError
 from gradproj.runs import progress
 from gradproj.runs import scores as scores_given_later
 from gradproj.runs.folder import COLUMNS, Run
-from gradproj.runs.naming import ImageId
+from gradproj.runs.naming import ImageId, target, target_label
 
 Array = NDArray[np.float64]
-LATENT = ("latent_rms", "cosine", "flatness", "distance")  # columns of a record that say whether the latent is noise
+LATENT = {  # columns of a record that say whether the latent is still noise -> how a reader is told
+    "latent_rms": "rms",
+    "cosine": "cosine with the start",
+    "flatness": "spectral flatness",
+    "distance": "distance to the set",
+}
 
 
 @dataclass(frozen=True)
@@ -37,56 +42,40 @@ class Curves:
     climbed: Array  # (images, steps): the reward that was climbed, in its own form, of the float picture
     latent: dict[str, Array]  # statistic of LATENT -> (images, steps), of each step's own latent; NaN: not recorded
     rescored: dict[str, Any]  # score -> checkpoint, of those given afterwards: only at the first and the last step
+    reward: NDArray[np.float32]  # (images, all steps + 1): the climbed reward of every step, as recorded
+    official: dict[str, NDArray[np.float32]]  # reward -> (images, all steps + 1), as recorded; NaN: not scored there
 
-
-def load(results: Path) -> tuple[list[Curves], list[str]]:
-    """The curves of every run under ``results/runs``, by run id, and the problems of those that have none."""
-    folder = results / "runs"
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    if not found:
-        raise UserError(f"{folder} holds no runs; type `make run` first")
-    runs: list[Curves] = []
-    problems: list[str] = []
-    for path in found:
-        try:
-            run = Run.open(path)
-            runs.append(curves(run, dict(sorted(run.records()))))
-        except UserError as error:
-            problems.append(str(error))
-    return runs, problems
+    def of(self, images: Sequence[ImageId]) -> "Curves":
+        """The curves of ``images`` alone, which the run must have."""
+        places = [self.images.index(image) for image in images]
+        arrays = {name: getattr(self, name)[places] for name in ("seconds", "climbed", "reward")}
+        for name in ("latent", "scores", "official"):
+            arrays[name] = {key: values[places] for key, values in getattr(self, name).items()}
+        return replace(self, images=list(images), **arrays)
 
 
 def summary(folder: Path) -> str:
     """One run in a line: target and held-out means from start to end, seconds per image, n. Reads only that run."""
-    run = Run.open(folder)
-    records = dict(sorted(run.records()))
-    if not records:
+    found = curves(Run.open(folder))
+    if not found:
         return f"{folder.name} | no finished image | n 0"
-    found = curves(run, records, whole=False)
     changes = [f"{score} {v[:, 0].mean():.4g} -> {v[:, -1].mean():.4g}" for score, v in found.scores.items()]
     return " | ".join([folder.name, *changes, f"{found.seconds[:, -1].mean():.3g} s/image", f"n {len(found.images)}"])
 
 
-def plain(value: object) -> str:
-    """A config value as one types it."""
+def typed(value: object) -> str:
+    """A config value as a person types it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves:
-    """Parse and check the records (name -> CSV text) of one run; ``UserError`` names the image that is wrong.
+def curves(run: Run) -> Curves | None:
+    """Read and check all records of one run, None where it has none; ``UserError`` names the image that is wrong.
 
-    Scores given afterwards that some images lack as yet are an error too, or left out where not ``whole``.
+    Of the scores given afterwards those are left out that some images lack as yet.
     """
-    if not records:
-        raise UserError(f"{run.folder} holds no finished image; finish it: {run.command}")
-    images: list[ImageId] = []
-    for name in records:
-        try:
-            images.append(ImageId.parse(name))
-        except ValueError as error:
-            raise UserError(f"{run.images / name}.csv is not called <prompt id>-<seed>; move it away") from error
-    _refuse_strangers(run, records)
-    table = _parse(run, list(records.values()))
+    images, table = _read(run)
+    if not images:
+        return None
     column = {name: table[:, :, index] for index, name in enumerate(run.header.split(","))}
     scored = _scored(run, images, column["step"], table[:, :, len(COLUMNS) :])
     kept, exact = _kept(run.config["keep"], column["reward"], scored)
@@ -96,57 +85,72 @@ def curves(run: Run, records: Mapping[str, bytes], whole: bool = True) -> Curves
             f"{run.folder}: the best step of an image has no scores; delete the run and give: {run.command}"
         )
     scores = {name: np.take_along_axis(column[name], kept[:, steps], 1) for name in run.config["rewards"]}
-    later = _given_later(run, images, len(steps), whole)
-    scores = _target_first(run.config, scores) | {name: values for name, (_, values) in later.items()}
-    checkpoints = {name: checkpoint for name, (checkpoint, _) in later.items()}
-    climbed = np.take_along_axis(column["reward"], kept[:, steps], 1)
-    latent = {name: column[name][:, steps] for name in LATENT}
-    seconds = column["seconds"][:, steps]
-    return Curves(run, images, steps, exact[steps], seconds, scores, climbed, latent, checkpoints)
+    later = _given_later(run, images, len(steps))
+    return Curves(
+        run,
+        images,
+        steps,
+        exact[steps],
+        column["seconds"][:, steps],
+        _target_first(run.config, scores) | {name: values for name, (_, values) in later.items()},
+        np.take_along_axis(column["reward"], kept[:, steps], 1),
+        {name: column[name][:, steps] for name in LATENT},
+        {name: checkpoint for name, (checkpoint, _) in later.items()},
+        column["reward"].astype(np.float32),
+        {name: column[name].astype(np.float32) for name in run.config["rewards"]},
+    )
 
 
-def _refuse_strangers(run: Run, records: Mapping[str, bytes]) -> None:
-    """Refuse records of prompts that the run does not have, and one under two names: no seal covers the name."""
-    first: dict[bytes, str] = {}
+def _read(run: Run) -> tuple[list[ImageId], Array]:
+    """The recorded images in the order of their names, and (images, steps + 1, columns) of their records."""
+    records = dict(sorted(run.records()))
+    images = _own(run, records)
+    columns = run.header.split(",")
+    table = np.full((len(records), run.config["steps"] + 1, len(columns)), np.nan)
+    for header in run.headers:
+        first = f"{header}\n".encode()
+        contents = list(records.values())
+        own = [place for place, content in enumerate(contents) if content.startswith(first)]
+        text = io.BytesIO(b"".join([contents[place][len(first) :] for place in own]))
+        frame = pd.read_csv(text, names=header.split(","), dtype=np.float64) if own else pd.DataFrame(columns=columns)
+        table[own] = frame.reindex(columns=columns).to_numpy(np.float64).reshape(len(own), *table.shape[1:])
+    return images, table
+
+
+def _own(run: Run, records: dict[str, bytes]) -> list[ImageId]:
+    """The images of ``records`` (name -> text); ``UserError`` for a stray name or prompt and for a copy."""
+    images: dict[bytes, ImageId] = {}
     for name, content in records.items():
-        if ImageId.parse(name).prompt >= len(run.config["prompts"]):
-            raise UserError(f"{run.images / name}.csv is of a prompt that the run does not have; move it away")
-        if (other := first.setdefault(content, name)) != name:
+        try:
+            image = ImageId.parse(name)
+        except ValueError as error:
+            raise UserError(f"{run.images / name}.csv is not called <prompt id>-<seed>; move it away") from error
+        if image.prompt >= len(run.config["prompts"]):
+            raise UserError(f"{run.record(image)} is of a prompt that the run does not have; move it away")
+        if (other := images.setdefault(content, image)) != image:
             raise UserError(
-                f"{run.images}: the records of {other} and {name} are the same, byte for byte: one is a copy; "
+                f"{run.images}: the records of {other} and {image} are the same, byte for byte: one is a copy; "
                 f"remove both and give: {run.command}"
             )
+    return list(images.values())
 
 
-def _given_later(run: Run, images: list[ImageId], steps: int, whole: bool) -> dict[str, tuple[Any, Array]]:
-    """Reward -> (checkpoint, (images, steps)) of the files in the run's scores folder."""
+def unscored(run: Run, images: Sequence[ImageId]) -> dict[str, int]:
+    """Reward -> how many of ``images`` lack its score, of those that were to be given afterwards and are not all."""
     there = scores_given_later.read(run)
-    lacking = scores_given_later.unscored(run, {*there, *progress.asked_after(run)}, images)
-    for reward, count in sorted(lacking.items()) if whole else ():
-        raise UserError(
-            f"{run.folder}: {count} of {len(images)} images have no score of {reward} as yet; "
-            f"finish it: gradproj score {reward} {run.folder}"
-        )
+    return scores_given_later.unscored(run, {*there, *progress.asked_after(run)}, images)
+
+
+def _given_later(run: Run, images: list[ImageId], steps: int) -> dict[str, tuple[Any, Array]]:
+    """Reward -> (checkpoint, (images, steps)) of the files in the run's scores folder that have every image."""
+    there = scores_given_later.read(run)
     found: dict[str, tuple[Any, Array]] = {}
-    for reward in sorted(there.keys() - lacking.keys()):
+    for reward in sorted(there.keys() - scores_given_later.unscored(run, there, images).keys()):
         given = there[reward]
         values = np.full((len(images), steps), np.nan)
         values[:, [0, -1]] = [given.values[image] for image in images]
         found[reward] = given.checkpoint, values
     return found
-
-
-def _parse(run: Run, contents: list[bytes]) -> Array:
-    """(images, steps + 1, columns): one pass over all records of a form, their headers (checked by ``Run``) cut off."""
-    columns = run.header.split(",")
-    table = np.full((len(contents), run.config["steps"] + 1, len(columns)), np.nan)
-    for header in run.headers:
-        first = f"{header}\n".encode()
-        own = [place for place, content in enumerate(contents) if content.startswith(first)]
-        text = io.BytesIO(b"".join([contents[place][len(first) :] for place in own]))
-        frame = pd.read_csv(text, names=header.split(","), dtype=np.float64) if own else pd.DataFrame(columns=columns)
-        table[own] = frame.reindex(columns=columns).to_numpy(np.float64).reshape(len(own), *table.shape[1:])
-    return table
 
 
 def _scored(run: Run, images: list[ImageId], step: Array, scores: Array) -> NDArray[np.bool_]:
@@ -174,9 +178,7 @@ def _kept(keep: str, reward: Array, scored: NDArray[np.bool_]) -> tuple[NDArray[
     return kept, np.all(best == np.maximum.accumulate(climbed, axis=1), axis=0)
 
 
-def _target_first(config: Mapping[str, Any], scores: dict[str, Array]) -> dict[str, Array]:
-    """The target before the others. A mix is one score more, named "a+b": the weighted sum of its official scores."""
-    target = config["names"]["reward"]
-    if not isinstance(config["reward"], str):
-        scores = scores | {target: sum((w * scores[name] for name, w in config["reward"].items()), np.zeros(1))}
-    return {target: scores[target]} | scores
+def _target_first(config: dict[str, Any], scores: dict[str, Array]) -> dict[str, Array]:
+    """The target before the others. A mix is one score more: the weighted sum of its official scores."""
+    climbed = sum((weight * scores[name] for name, weight in target(config).items()), np.zeros(1))
+    return {target_label(config): climbed} | scores

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gradproj.report.compare import Comparison
+from gradproj.report.compare import START, Comparison
 
 SECONDS = "seconds_per_image"
 MAIN: dict[tuple[str, str, str], dict[tuple[str, int], dict[str, float]]] = {
     # model, target, protocol -> (method, steps) -> means; seconds on one A6000. Its baselines' tuning is unpublished.
     ("flux", "aesthetic", "common"): {
-        ("no opt.", 0): {"aesthetic": 5.99, "pickscore": 0.219},
+        (START, 0): {"aesthetic": 5.99, "pickscore": 0.219},
         ("reno", 200): {"aesthetic": 7.06, "pickscore": 0.219, SECONDS: 232.0},
         ("prno", 200): {"aesthetic": 7.02, "pickscore": 0.218, SECONDS: 255.4},
         ("mpgr", 200): {"aesthetic": 7.13, "pickscore": 0.220, SECONDS: 235.5},
@@ -23,7 +23,7 @@ TIME: dict[tuple[str, str, str], dict[tuple[str, int], dict[str, float]]] = {
 }
 DIVERSITY: dict[tuple[str, str, str], dict[tuple[str, int], tuple[str, str]]] = {
     # ... -> Inception score, Vendi; 1,125 images of 45 prompts, the settings unpublished
-    ("flux", "aesthetic", "common"): {("no opt.", 0): ("21.57-22.33", "6.42-6.61"), ("ours", 200): ("21.10", "6.97")}
+    ("flux", "aesthetic", "common"): {(START, 0): ("21.57-22.33", "6.42-6.61"), ("ours", 200): ("21.10", "6.97")}
 }
 NOTE = (
     "Paper: arXiv 2602.08646, seconds on one A6000; minus paper: ours here less the paper's number. How the paper "
@@ -47,7 +47,7 @@ def time(comparison: Comparison, against: str, steps: int) -> dict[str, float]:
 def diversity(comparison: Comparison, method: str, steps: int, kept: str) -> dict[str, str]:
     """The paper's Inception and Vendi scores of a run's ``kept`` pictures or its starts; blank where it has none."""
     table = DIVERSITY.get((comparison.model, comparison.target, comparison.protocol), {})
-    score, vendi = table.get(("no opt.", 0) if kept == "start" else (method, steps), ("", ""))
+    score, vendi = table.get((START, 0) if kept == "start" else (method, steps), ("", ""))
     return {"paper_inception_score": score, "paper_vendi": vendi}
 
 

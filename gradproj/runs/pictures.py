@@ -13,6 +13,8 @@ from gradproj.errors import UserError
 from gradproj.files import place
 from gradproj.runs.folder import Run
 
+LABEL = 14  # pixels: the height of a line of text
+
 
 def before_after(run: Run, most: int = 16) -> Path | None:
     """Start above, kept below, for the first ``most`` images of a run; the PNG's path in the run's folder.
@@ -30,41 +32,59 @@ def before_after(run: Run, most: int = 16) -> Path | None:
 def open_rgb(path: Path) -> Picture:
     """A saved picture in memory; ``UserError`` for one that is cut, missing or none."""
     try:
-        with Pillow.open(path) as picture:
+        with Pillow.open(path, formats=["PNG"]) as picture:
             return picture.convert("RGB")
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise UserError(
-            f"{path} is cut or no picture ({error}): bring it back, or remove its CSV and run again"
+            f"{path} is cut or no picture ({error}): bring it back, or delete it and make it again with gradproj replay"
         ) from error
 
 
 def sheet(columns: Sequence[Sequence[Path]], side: int = 96, across: int = 8) -> bytes:
-    """A PNG: each of ``columns`` is some pictures one above the other; after ``across`` of them a new band begins."""
+    """A PNG: each of ``columns`` is some pictures one above the other; after ``across`` of them a new band begins.
+
+    ``UserError`` names a picture that cannot be read.
+    """
     height, gap = len(columns[0]) * side, side // 8
     bands = -(-len(columns) // across)
     canvas = Pillow.new("RGB", (min(across, len(columns)) * side, bands * (height + gap) - gap), "white")
     for index, column in enumerate(columns):
         band, x = divmod(index, across)
         for row, path in enumerate(column):
-            with Pillow.open(path) as picture:
-                method = Pillow.Resampling.NEAREST if picture.width < side else Pillow.Resampling.LANCZOS
-                canvas.paste(picture.resize((side, side), method), (x * side, band * (height + gap) + row * side))
-    buffer = io.BytesIO()
-    canvas.save(buffer, format="PNG")
-    return buffer.getvalue()
+            canvas.paste(_square(open_rgb(path), side), (x * side, band * (height + gap) + row * side))
+    return _png(canvas)
+
+
+def labelled_rows(labels: Sequence[str], columns: Sequence[Sequence[Path]], side: int = 96) -> bytes:
+    """A PNG: as ``sheet`` in one band, every row of it below its label."""
+    canvas = Pillow.new("RGB", (len(columns) * side, len(labels) * (side + LABEL)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for row, label in enumerate(labels):
+        y = row * (side + LABEL)
+        draw.text((2, y + 1), label, fill="black")
+        for x, column in enumerate(columns):
+            canvas.paste(_square(open_rgb(column[row]), side), (x * side, y + LABEL))
+    return _png(canvas)
 
 
 def strip(steps: Sequence[tuple[str, Picture]], side: int = 128, across: int = 11) -> bytes:
     """A PNG: pictures in reading order, each with its label above; ``across`` of them in a row."""
-    label = 14
     rows = -(-len(steps) // across)
-    canvas = Pillow.new("RGB", (min(across, len(steps)) * side, rows * (side + label)), "white")
+    canvas = Pillow.new("RGB", (min(across, len(steps)) * side, rows * (side + LABEL)), "white")
     draw = ImageDraw.Draw(canvas)
     for index, (text, picture) in enumerate(steps):
         row, column = divmod(index, across)
-        method = Pillow.Resampling.NEAREST if picture.width < side else Pillow.Resampling.LANCZOS
-        draw.text((column * side + 2, row * (side + label) + 1), text, fill="black")
-        canvas.paste(picture.resize((side, side), method), (column * side, row * (side + label) + label))
+        draw.text((column * side + 2, row * (side + LABEL) + 1), text, fill="black")
+        canvas.paste(_square(picture, side), (column * side, row * (side + LABEL) + LABEL))
+    return _png(canvas)
+
+
+def _square(picture: Picture, side: int) -> Picture:
+    method = Pillow.Resampling.NEAREST if picture.width < side else Pillow.Resampling.LANCZOS
+    return picture.resize((side, side), method)
+
+
+def _png(picture: Picture) -> bytes:
     buffer = io.BytesIO()
-    canvas.save(buffer, format="PNG")
+    picture.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -58,7 +58,7 @@ class Inception:
         together = [torch.stack(images)] if len({image.shape for image in images}) == 1 else [i[None] for i in images]
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             parts = [self.network(part.to(self.device)) for part in together]
-        features, logits = (torch.cat(one).cpu() for one in zip(*parts, strict=True))
+        features, logits = (torch.cat(batches).cpu() for batches in zip(*parts, strict=True))
         return features, logits
 
 

@@ -1,38 +1,35 @@
-"""Records and pictures -> one HTML file that needs nothing else. Imports no torch; the same input gives the same bytes.
+"""One HTML file that needs nothing else, made of a results folder's tables, plots, numbers and pictures.
 
-``numbers`` what the page's script reads · ``thumbnails`` small copies of the pictures · ``document`` the HTML ·
-``page.html``, ``page.css`` and the ``.js`` files: what they are put into.
+``numbers`` is what the page's script reads, ``thumbnails`` makes small copies of the pictures, and ``document`` puts
+both into ``page.html`` with ``page.css`` and the ``.js`` files. The same records and pictures give the same bytes.
 """
 
 from pathlib import Path
 
 from gradproj.files import place
-from gradproj.report import build as build_tables
-from gradproj.report.compare import compare
-from gradproj.report.load import load
+from gradproj.report.build import Report, build, write
+from gradproj.report.choose import EVERYTHING, Choice
 from gradproj.report.page import document, numbers
 from gradproj.report.page.thumbnails import Thumbnails
-from gradproj.report.plots import grids
+from gradproj.report.plots import grids, side_by_side
 
-__all__ = ["build"]
+__all__ = ["build_page"]
 
 SIDE = 256  # pixels: the longer side of a thumbnail, at most
 
 
-def build(results: Path, side: int = SIDE) -> list[Path]:
-    """Tables and plots as ``gradproj.report.build``, the grids of worst images, and ``report.html``; what was written.
+def build_page(results: Path, side: int = SIDE, choice: Choice = EVERYTHING) -> Report:
+    """Tables and plots as ``build``, the plots made of pictures, and ``report.html``, the last of what was written.
 
-    ``UserError`` with every problem of the records, before anything is written; of a picture, after the tables.
+    ``UserError`` as ``build``, before anything is written; for a picture that cannot be read, after the tables.
     """
-    written = build_tables(results)
-    runs, _ = load(results)  # checked a moment ago
-    comparisons, _ = compare(runs)
+    report = build(results, choice)
+    drawn = side_by_side.files(report.comparisons) | grids.files(report.comparisons)
+    report.written.extend(write(results, {f"plots/{name}": content for name, content in drawn.items()}))
     thumbnails = Thumbnails(side)
-    data = numbers.head(results.resolve().name, comparisons, thumbnails)
-    for name, content in grids.files(comparisons).items():
-        place(results / "plots" / name, content)
-        written.append(results / "plots" / name)
-    curves = [numbers.curves(run.run) for comparison in comparisons for run in comparison.methods.values()]
-    page = document.html(data, curves, thumbnails.blocks(), written)
+    data = numbers.head(results.resolve().name, report.comparisons, thumbnails)
+    runs = [run for comparison in report.comparisons for run in comparison.methods.values()]
+    page = document.html(report, data, [numbers.curves(run) for run in runs], thumbnails.blocks())
     place(results / "report.html", page.encode())
-    return [*written, results / "report.html"]
+    report.written.append(results / "report.html")
+    return report

@@ -32,11 +32,11 @@ function strip(item) {
 }
 
 function others(item) {
-  const same = items.filter((one) => one.run.comparison === item.run.comparison && one.name === item.name);
-  const buttons = same.map((one) => {
-    const button = make("button", { type: "button" }, picture(one, "kept"), one.run.method);
-    if (one === item) button.setAttribute("aria-current", "true");
-    button.addEventListener("click", () => openItem(one));
+  const same = items.filter((other) => other.run.comparison === item.run.comparison && other.name === item.name);
+  const buttons = same.map((other) => {
+    const button = make("button", { type: "button" }, picture(other, "kept"), make("span", {}, other.run.method));
+    if (other === item) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => openItem(other));
     return button;
   });
   return make("div", { className: "others" }, ...buttons);
@@ -58,12 +58,12 @@ function scoreTable(item) {
 function allNumbers(series) {
   const part = make("details", {}, make("summary", {}, "The numbers of the scored steps"));
   part.addEventListener("toggle", () => {
-    const scored = series.filter((one) => one.dots);
-    const steps = [...new Set(scored.flatMap((one) => one.points.map(([step]) => step)))].sort((a, b) => a - b);
+    const scored = series.filter(({ dots }) => dots);
+    const steps = [...new Set(scored.flatMap(({ points }) => points.map(([step]) => step)))].sort((a, b) => a - b);
     const line = (tag, cells) => make("tr", {}, ...cells.map((cell) => make(tag, {}, cell)));
-    const rows = steps.map((step) => line("td", [String(step), ...series.map((one) =>
-      digits(one.points.find((point) => point[0] === step)?.[1]))]));
-    const head = make("thead", {}, line("th", ["step", ...series.map((one) => one.title)]));
+    const rows = steps.map((step) => line("td", [String(step), ...series.map(({ points }) =>
+      digits(points.find((point) => point[0] === step)?.[1]))]));
+    const head = make("thead", {}, line("th", ["step", ...series.map(({ title }) => title)]));
     const table = make("table", {}, head, make("tbody", {}, ...rows));
     part.append(make("div", { className: "scroll", tabIndex: 0 }, table));
   }, { once: true });
@@ -81,7 +81,7 @@ function fill(item) {
   const { run, name } = item;
   const series = curvesOf(item);
   const marks = [...new Set([data.early < run.steps ? data.early : run.steps, run.steps])];
-  const charts = series.map((one) => chart(one.title, one.points, run.steps, marks, Boolean(one.dots)));
+  const charts = series.map(({ title, points, dots }) => chart(title, points, run.steps, marks, Boolean(dots)));
   const kept = run.keep === "last" ? "the last step's picture is kept" : "the best scored step's picture is kept";
   const facts = `${comparisonOf(item).name} · ${run.method} · image ${name} · ${run.steps} steps, ${kept} · `
     + `hacking gap ${digits(run.gap[item.index], true)} · ${digits(run.seconds[item.index])} s`;
@@ -115,7 +115,7 @@ const move = (by) => shown.items[current + by] && current >= 0 && openDetail(cur
 
 function openAddress() {
   const address = decodeURIComponent(location.hash.slice(1));
-  const item = items.find((one) => `${one.run.id}/${one.name}` === address);
+  const item = items.find(({ run, name }) => `${run.id}/${name}` === address);
   if (item) openItem(item);
 }
 

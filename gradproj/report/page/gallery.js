@@ -14,7 +14,7 @@ for (const comparison of data.comparisons) {
 }
 
 const nearCards = new IntersectionObserver((entries) => {
-  for (const entry of entries.filter((one) => one.isIntersecting)) {
+  for (const entry of entries.filter((entry) => entry.isIntersecting)) {
     nearCards.unobserve(entry.target);
     entry.target.querySelectorAll("img").forEach(load);
   }
@@ -36,7 +36,7 @@ function card(item, place) {
   const button = make("button", { type: "button", className: "card" },
     make("div", { className: "pair" }, picture(item, "start"), picture(item, "kept")),
     make("div", { className: "text", title: item.prompt }, item.prompt),
-    make("div", { className: "who" }, make("span", {}, item.run.method), make("span", {}, item.name)),
+    make("div", { className: "who" }, make("span", {}, item.run.method), make("span", { className: "id" }, item.name)),
     numbers);
   button.addEventListener("click", () => openDetail(place));
   const line = make("li", {}, button);

@@ -2,17 +2,16 @@
 
 import base64
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradproj.report.compare import Comparison
+from gradproj.report.compare import EARLY, Comparison
 from gradproj.report.gap import GAP, gap
 from gradproj.report.load import Curves
 from gradproj.report.page.thumbnails import BLOCK, Thumbnails, pictures
-from gradproj.report.tables.main import EARLY
-from gradproj.runs.folder import Run
 
 
 def head(title: str, comparisons: Sequence[Comparison], thumbnails: Thumbnails) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def _run(place: int, comparison: Comparison, label: str, curves: Curves, thumbna
         "id": curves.run.folder.name,
         "steps": curves.run.config["steps"],
         "keep": curves.run.config["keep"],
-        "columns": list(curves.run.config["rewards"]),
+        "columns": list(curves.official),
         "mix": reward if isinstance(reward := curves.run.config["reward"], dict) else None,
         "names": [str(image) for image in curves.images],
         "start": {score: _short(curves.scores[score][:, 0]) for score in comparison.scores},
@@ -67,28 +66,25 @@ def _run(place: int, comparison: Comparison, label: str, curves: Curves, thumbna
     }
 
 
-def curves(run: Run) -> list[dict[str, Any]]:
+def curves(run: Curves) -> list[dict[str, Any]]:
     """Per image, by name: the climbed reward at every step, every reward's official score at the scored ones.
 
-    Numbers are little-endian float32 in base64; ``scores`` is (rewards, scored steps), the rewards as in the config.
+    Numbers are little-endian float32 in base64; ``scores`` is (rewards, scored steps), the rewards as in ``columns``.
     """
-    return [_curve(run, content.decode()) for _, content in sorted(run.records())]
+    official = np.stack(list(run.official.values()), axis=1)  # (images, rewards, steps)
+    return [
+        {"reward": _packed(reward), "scored": (scored := _scored(scores)), "scores": _packed(scores[:, scored])}
+        for reward, scores in zip(run.reward, official, strict=True)
+    ]
 
 
-def _curve(run: Run, text: str) -> dict[str, Any]:
-    header, *rows = (line.split(",") for line in text.splitlines())
-    reward, *scores = (header.index(name) for name in ("reward", *run.config["rewards"]))
-    scored = [step for step, row in enumerate(rows) if any(row[column] for column in scores)]
-    return {
-        "reward": _packed(row[reward] for row in rows),
-        "scored": scored,
-        "scores": _packed(rows[step][column] for column in scores for step in scored),
-    }
+def _scored(scores: NDArray[np.float32]) -> list[int]:
+    """The steps that have a score, of (rewards, steps)."""
+    return np.flatnonzero(~np.isnan(scores).all(0)).tolist()
 
 
-def _packed(cells: Iterable[str]) -> str:
-    """Cells of a CSV, NaN where blank, as base64."""
-    return base64.b64encode(np.array([float(cell or "nan") for cell in cells], dtype="<f4").tobytes()).decode()
+def _packed(values: NDArray[np.float32]) -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
 
 
 def _short(values: Any) -> list[float | None]:

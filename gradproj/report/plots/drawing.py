@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradproj.report.compare import BASELINE
+from gradproj.report.compare import BASELINE, EARLY
 from gradproj.report.load import Curves
-from gradproj.report.tables.main import EARLY
 
 # Okabe and Ito's colours, told apart by all common kinds of colour vision; a method keeps its own in every plot.
 COLOURS = {"ours": "#D55E00", "mpgr": "#0072B2", "prno": "#009E73", "reno": "#CC79A7", "none": "#7F7F7F"}

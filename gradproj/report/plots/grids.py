@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from gradproj.report import render
 from gradproj.report.compare import Comparison
 from gradproj.report.gap import GAP, gap, held_out
 from gradproj.report.load import Curves
+from gradproj.report.table import digits
+from gradproj.runs.pictures import open_rgb
 
 WORST = 16
 ACROSS, SIDE, GUTTER, TEXT, LINE = 8, 160, 14, 12, 16  # columns; the rest in pixels
@@ -83,7 +84,7 @@ def _caption(comparison: Comparison, curves: Curves, image: int, gap: float) -> 
     lines = [f"{own}   gap {gap:+.2f}"]
     for score, short in zip(comparison.scores, _without_prefix(comparison.scores), strict=True):
         ends = curves.scores[score][:, [0, -1]]
-        decimals = max(0, render.digits(ends.ravel().tolist()) - 1)
+        decimals = max(0, digits(ends.ravel().tolist()) - 1)
         start, kept = (f"{value:.{decimals}f}" for value in ends[image])
         numbers = f" {start} → {kept}"
         lines.append(_cut(short, SIDE - _font().getlength(numbers)) + numbers)
@@ -101,9 +102,9 @@ def _without_prefix(scores: Sequence[str]) -> list[str]:
 
 
 def _square(path: Path) -> Pillow.Image:
-    with Pillow.open(path) as picture:
-        method = Pillow.Resampling.NEAREST if max(picture.size) < SIDE else Pillow.Resampling.LANCZOS
-        return picture.convert("RGB").resize((SIDE, SIDE), method)
+    picture = open_rgb(path)
+    method = Pillow.Resampling.NEAREST if max(picture.size) < SIDE else Pillow.Resampling.LANCZOS
+    return picture.resize((SIDE, SIDE), method)
 
 
 def _write(draw: ImageDraw.ImageDraw, x: int, y: int, lines: Sequence[str], dark: int) -> None:

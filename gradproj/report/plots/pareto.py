@@ -7,15 +7,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradproj.report.compare import Comparison
+from gradproj.report.compare import START, Comparison
 from gradproj.report.plots import drawing
-from gradproj.report.tables.main import START
-from gradproj.runs.folder import fingerprint
+from gradproj.runs.naming import fingerprint
 
 
 def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
     """File name -> picture: one for each model, protocol and prompt list with a held-out score."""
-    drawn = sorted((one for one in comparisons if len(one.scores) > 1), key=_shared)
+    drawn = sorted((comparison for comparison in comparisons if len(comparison.scores) > 1), key=_shared)
     groups = [list(group) for _, group in groupby(drawn, key=_shared)]
     names = [f"pareto-{group[0].model}-{group[0].protocol}" for group in groups]
     pictures: dict[str, bytes] = {}
@@ -53,9 +52,11 @@ def _panel(panel: Axes, comparison: Comparison, target: str, score: str, looks: 
     for label, curves in comparison.methods.items():
         x, y = curves.scores[target].mean(0), curves.scores[score].mean(0)
         scored = np.isfinite(y)
+        if not scored.any():
+            continue
         places = np.flatnonzero(np.isin(np.flatnonzero(scored), drawing.large(curves)))
         drawing.line(panel, x[scored], y[scored], label, looks[label], places)
-    first = next(iter(comparison.methods.values()))
+    first = comparison.first(score)
     start = first.scores[target][:, 0].mean(), first.scores[score][:, 0].mean()
     panel.plot(*start, color="black", ls="", marker="D", ms=6, zorder=6, label=START)
     panel.set(xlabel=f"{target} (target)", ylabel=score)

@@ -1,13 +1,11 @@
 """The diversity table: a run's start and kept pictures, the paper's numbers beside them. Reads diversity.csv alone."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from gradproj.errors import UserError
-from gradproj.report import paper, render
+from gradproj.report import paper
 from gradproj.report.compare import Comparison
+from gradproj.report.table import Column, Row, Table
 from gradproj.runs import diversity as file
 from gradproj.runs.diversity import Diversity
 from gradproj.runs.folder import Run
@@ -15,9 +13,12 @@ from gradproj.runs.folder import Run
 SCORES = {
     "inception_score_1": "IS, 1 split",
     "inception_score_10": "IS, 10 splits",
+    "inception_score_10_sd": "± sd",
     "vendi": "Vendi",
     "vendi_per_prompt": "Vendi per prompt",
 }
+PAPER = {"paper_inception_score": "IS paper", "paper_vendi": "Vendi paper"}
+TITLE = "Diversity"
 NOTE = (
     "Set: start, the pictures without optimisation; kept, those after it. IS: Inception score, of the whole set and as "
     "mean and standard deviation of 10 splits, after a seeded permutation. Vendi: of the whole set and the mean over "
@@ -27,22 +28,17 @@ NOTE = (
 )
 
 
-def files(comparisons: Sequence[Comparison]) -> dict[str, str]:
-    """File name -> text; nothing where no run has a diversity.csv.
+def table(comparison: Comparison) -> Table:
+    """Rows of the runs that have a diversity.csv, one for each set of pictures.
 
     ``UserError``, a line each, for files that are cut, edited, foreign or of other images than the run has now.
     """
-    problems: list[str] = []
-    sections = [(comparison, list(_lines(comparison, problems))) for comparison in comparisons]
-    if problems:
-        raise UserError("\n".join(problems))
-    sections = [(comparison, lines) for comparison, lines in sections if lines]
-    if not sections:
-        return {}
-    return {
-        "diversity.csv": render.csv([line for _, lines in sections for line in lines]),
-        "diversity.md": render.markdown("Diversity", NOTE, [_section(*section) for section in sections]),
-    }
+    lines = rows(comparison)
+    scores = [Column(score, words, ".2f") for score, words in SCORES.items()]
+    published = [Column(key, words) for key, words in PAPER.items() if any(line[key] for line in lines)]
+    columns = [Column("method"), Column("set"), *scores, *published, Column("features"), Column("n")]
+    shown = [line | {"features": f"{line['features']} {line['weights'][:8]}"} for line in lines]
+    return Table(comparison.title, columns, lines, NOTE, shown)
 
 
 def current(run: Run) -> Diversity | None:
@@ -58,8 +54,9 @@ def current(run: Run) -> Diversity | None:
     return found
 
 
-def _lines(comparison: Comparison, problems: list[str]) -> Iterator[dict[str, Any]]:
-    """The lines of diversity.csv, per run that has been measured and set; what is wrong is added to ``problems``."""
+def rows(comparison: Comparison) -> list[Row]:
+    """The lines of diversity.csv, per run that has been measured and set of pictures."""
+    lines, problems = [], []
     for label, curves in comparison.methods.items():
         try:
             found = current(curves.run)
@@ -67,17 +64,18 @@ def _lines(comparison: Comparison, problems: list[str]) -> Iterator[dict[str, An
             problems.append(str(error))
             continue
         if found is not None:
-            for name in file.SETS:
-                published = paper.diversity(comparison, label, int(curves.steps[-1]), name)
-                yield _line(comparison, label, curves.run, name, found) | published
+            steps = int(curves.steps[-1])
+            lines += [
+                _line(comparison, label, curves.run, name, found) | paper.diversity(comparison, label, steps, name)
+                for name in file.SETS
+            ]
+    if problems:
+        raise UserError("\n".join(problems))
+    return lines
 
 
-def _line(comparison: Comparison, label: str, run: Run, name: str, found: Diversity) -> dict[str, Any]:
-    return {
-        "comparison": comparison.name,
-        "model": comparison.model,
-        "target": comparison.target,
-        "protocol": comparison.protocol,
+def _line(comparison: Comparison, label: str, run: Run, name: str, found: Diversity) -> Row:
+    return comparison.names | {
         "method": label,
         "run": run.folder.name,
         "set": name,
@@ -86,19 +84,3 @@ def _line(comparison: Comparison, label: str, run: Run, name: str, found: Divers
         "weights": " ".join(found.about["weights"].values()),
         "seed": found.about["seed"],
     }
-
-
-def _section(comparison: Comparison, lines: Sequence[Mapping[str, Any]]) -> render.Section:
-    body = []
-    for line in lines:
-        cells = []
-        for score in SCORES:
-            sd = line.get(f"{score}_sd", math.nan)
-            cells.append(
-                render.Cell(render.number(line[score], 2), "" if math.isnan(sd) else f"± {render.number(sd, 2)}")
-            )
-        published = " / ".join(line[key] for key in ("paper_inception_score", "paper_vendi") if line[key])
-        ends = [published, f"{line['features']} {line['weights'][:8]}", str(line["n"])]
-        body.append([render.Cell(line["method"]), render.Cell(line["set"]), *cells, *map(render.Cell, ends)])
-    header = ["method", "set", *SCORES.values(), "paper: IS / Vendi", "features", "n"]
-    return render.Section(comparison.title, header, body)

@@ -1,50 +1,50 @@
 """The main table: every method at step 60 and at its last step, beside no optimisation."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from gradproj.report import paper, render
+from gradproj.report import paper
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference
-from gradproj.report.compare import BASELINE, Comparison
+from gradproj.report.compare import BASELINE, EARLY, START, Comparison
 from gradproj.report.load import Curves
+from gradproj.report.table import Column, Row, Table
 
-EARLY = 60  # step of the paper's early row
-START = "no opt."
+TITLE = "Main table"
 NOTE = (
-    f"Mean over images; in brackets the 95 % interval of the mean difference to {START} (paired, {RESAMPLES} resamples "
-    "of the prompts). The first score is the target; the others are held out, save the parts of a mix. "
-    "Bold: best at the last step."
+    f"Mean over images; in brackets the 95 % interval of the mean difference to the {START} (paired, {RESAMPLES} "
+    f"resamples of the prompts). {START} is the picture without optimisation, which the paper calls No Opt. The first "
+    "score is the target; the others are held out, save the parts of a mix. Bold: best at the last step."
 )
 
 
-def files(comparisons: Sequence[Comparison]) -> dict[str, str]:
-    """File name -> text."""
-    sections = [(comparison, rows(comparison)) for comparison in comparisons]
-    compact = [_section(comparison, own) for comparison, own in sections]
-    everything = [row for _, own in sections for row in own]
-    note = f"{NOTE} {paper.NOTE}" if paper.columns(everything) else NOTE
-    return {
-        "main.csv": render.csv(everything),
-        "main.md": render.markdown("Main table", note, compact),
-        "main.tex": render.latex(note, compact),
-    }
+def table(comparison: Comparison) -> Table:
+    """Per method a mean and its interval for each score, the best last step of at least two methods in bold."""
+    ends = {curves.run.folder.name: curves.steps[-1] for curves in comparison.methods.values()}
+    last = lambda row: row["steps"] == ends.get(row["run"])  # noqa: E731
+    lines = rows(comparison)
+    four = ".{digits}f"
+    scores = [Column(score, form=four, ends=f"{score}_gain", ends_form=f"+{four}", competes=last)
+              for score in comparison.scores]  # fmt: skip
+    columns = [Column("method"), Column("steps"), *scores, Column("seconds_per_image", "s/image", ".4g"), Column("n")]
+    published = paper.columns(lines)
+    for key in published:
+        name, form = ("s/image", ".1f") if key == paper.SECONDS else (key, four)
+        columns += [Column(f"{key}_paper", f"{name} paper", form)]
+        columns += [Column(f"{key}_minus_paper", f"{name} minus paper", f"+{form}")]
+    return Table(comparison.title, columns, lines, f"{NOTE} {paper.NOTE}" if published else NOTE)
 
 
-def rows(comparison: Comparison) -> list[dict[str, Any]]:
+def rows(comparison: Comparison) -> list[Row]:
     """The lines of main.csv: scores in their official units, seconds per image.
 
-    For a score S: ``S`` its mean, ``S_gain`` the mean difference to no opt., ``S_ours_minus`` the mean difference of
+    For a score S: ``S`` its mean, ``S_gain`` the mean difference to the start, ``S_ours_minus`` the mean difference of
     ours to this method, both at their last step; ``_low`` and ``_high`` end a difference's 95 % interval.
     """
     bootstrap = Bootstrap(comparison.prompts)
-    first = next(iter(comparison.methods.values()))
     ours = comparison.methods.get(BASELINE)
-    lines = [
-        _line(comparison, START, "", 0, np.nan)
-        | {score: first.scores[score][:, 0].mean() for score in comparison.scores}
-    ]
+    starts = {score: comparison.first(score).scores[score][:, 0].mean() for score in comparison.scores}
+    lines = [_line(comparison, START, "", 0, np.nan) | starts]
     for label, curves in comparison.methods.items():
         for index in _shown(curves):
             seconds = curves.seconds[:, index].mean()
@@ -66,50 +66,6 @@ def _shown(curves: Curves) -> list[int]:
 
 
 def _line(comparison: Comparison, method: str, run: str, steps: int, seconds: float) -> dict[str, Any]:
-    names = {
-        "comparison": comparison.name,
-        "model": comparison.model,
-        "target": comparison.target,
-        "protocol": comparison.protocol,
-    }
-    images, prompts = len(comparison.prompts), len(np.unique(comparison.prompts))
-    counts = {"n": images, "prompts": prompts, "steps": steps, "seconds_per_image": seconds}
-    return names | {"method": method, "run": run} | counts
-
-
-def _section(comparison: Comparison, lines: Sequence[dict[str, Any]]) -> render.Section:
-    """The compact form: a mean and its interval per score, the best last step of at least two methods in bold."""
-    ends = {curves.run.folder.name: curves.steps[-1] for curves in comparison.methods.values()}
-    last = [line for line in lines if line["run"] and line["steps"] == ends[line["run"]]]
-    best = {score: max(line[score] for line in last) if len(last) > 1 else np.inf for score in comparison.scores}
-    digits = {score: render.digits([line[score] for line in lines]) for score in comparison.scores}
-    published = paper.columns(lines)
-    body = []
-    for line in lines:
-        seconds = "" if np.isnan(line["seconds_per_image"]) else f"{line['seconds_per_image']:.4g}"
-        cells = [
-            render.Cell(
-                render.number(line[score], digits[score]),
-                render.interval(line.get(f"{score}_gain_low"), line.get(f"{score}_gain_high"), f"+.{digits[score]}f"),
-                line in last and bool(line[score] == best[score]),
-            )
-            for score in comparison.scores
-        ]
-        ends_of_row = [render.Cell(seconds), render.Cell(str(line["n"])), *_beside(line, published, digits)]
-        body.append([render.Cell(line["method"]), render.Cell(str(line["steps"])), *cells, *ends_of_row])
-    header = ["method", "steps", *comparison.scores, "s/image", "n"]
-    names = ["s/image" if key == paper.SECONDS else key for key in published]
-    return render.Section(
-        comparison.title, [*header, *(f"{name} {what}" for name in names for what in ("paper", "minus paper"))], body
-    )
-
-
-def _beside(line: dict[str, Any], published: Sequence[str], digits: dict[str, int]) -> list[render.Cell]:
-    """The paper's number and the difference to it, a pair of cells for each of ``published``."""
-    cells = []
-    for key in published:
-        decimals = digits.get(key, 1)
-        cells.append(render.Cell(render.number(line.get(f"{key}_paper", np.nan), decimals)))
-        apart = line.get(f"{key}_minus_paper", np.nan)
-        cells.append(render.Cell("" if np.isnan(apart) else f"{apart:+.{decimals}f}"))
-    return cells
+    counts = {"n": len(comparison.prompts), "prompts": len(np.unique(comparison.prompts))}
+    counts |= {"steps": steps, "seconds_per_image": seconds}
+    return comparison.names | {"method": method, "run": run} | counts

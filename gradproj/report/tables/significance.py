@@ -6,46 +6,53 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from gradproj.report import render
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference, per_prompt
 from gradproj.report.compare import BASELINE, Comparison
 from gradproj.report.load import Array
+from gradproj.report.table import Column, Row, Table
 
+TITLE = "Paired tests"
 NOTE = (
     "Ours minus each other method at their last steps, on the same prompts and seeds. In brackets the 95 % interval of "
     f"the mean ({RESAMPLES} resamples of the prompts). The tests take one difference per prompt, the mean over its "
     "seeds: won counts prompts where ours is higher; p of the exact two-sided sign test and of Wilcoxon's signed-rank "
     "test (two-sided, differences of zero dropped, exact to 50 prompts without ties, else scipy's normal "
-    "approximation). Corrected after Holm over the methods that ours is set against, "
-    "score by score."
+    "approximation). Corrected after Holm over the methods that ours is set against, score by score."
 )
 
 
-def files(comparisons: Sequence[Comparison]) -> dict[str, str]:
-    """File name -> text; none where nothing is compared with ours."""
-    sections = [(comparison, own) for comparison in comparisons if (own := rows(comparison))]
-    if not sections:
-        return {}
-    return {
-        "tests.csv": render.csv([row for _, own in sections for row in own]),
-        "tests.md": render.markdown("Paired tests", NOTE, [_section(*section) for section in sections]),
-    }
+def table(comparison: Comparison) -> Table:
+    """A row for every score and method that ours is set against; none where nothing is compared with ours."""
+    columns = [
+        Column("score"),
+        Column("against"),
+        Column("ours_minus", "ours minus it", "+.{digits}f", "ours_minus", per="score"),
+        Column("won"),
+        Column("prompts", "of prompts"),
+        Column("sign_p", "sign p", ".2g"),
+        Column("sign_p_holm", "sign p, Holm", ".2g"),
+        Column("wilcoxon_p", "Wilcoxon p", ".2g"),
+        Column("wilcoxon_p_holm", "Wilcoxon p, Holm", ".2g"),
+        Column("n"),
+    ]
+    return Table(comparison.title, columns, rows(comparison), NOTE)
 
 
-def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """The lines of tests.csv: per score and method, the paired difference and both tests; blank p for one prompt."""
+def rows(comparison: Comparison) -> list[Row]:
+    """The lines of significance.csv: per score and method the paired difference and both tests, no p for one prompt."""
     ours = comparison.methods.get(BASELINE)
-    others = {label: curves for label, curves in comparison.methods.items() if curves is not ours}
     if ours is None:
         return []
     bootstrap = Bootstrap(comparison.prompts)
     lines = []
     for score in comparison.scores:
         own = []
-        for label, curves in others.items():
+        for label, curves in comparison.others.items():
             apart = ours.scores[score][:, -1] - curves.scores[score][:, -1]
             line = {"comparison": comparison.name, "score": score, "against": label, "run": curves.run.folder.name}
             line |= {"n": len(apart)} | difference("ours_minus", apart, bootstrap)
+            if np.isnan(apart).any():  # one of the two has no such score
+                continue
             scale = np.abs(ours.scores[score][:, -1]).max() or 1.0
             settled = np.round(per_prompt(apart / scale, comparison.prompts), 9)  # records have six digits: a tie is 0
             own.append(line | paired(settled))
@@ -77,24 +84,3 @@ def holm(p: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(order) - rank) * p[place]))
         corrected[place] = highest
     return corrected.tolist()
-
-
-def _section(comparison: Comparison, lines: Sequence[dict[str, Any]]) -> render.Section:
-    digits = {score: render.digits([abs(one["ours_minus"]) for one in lines if one["score"] == score]) for score in
-              comparison.scores}  # fmt: skip
-    body = []
-    for line in lines:
-        form = f"+.{digits[line['score']]}f"
-        gap = render.Cell(
-            f"{line['ours_minus']:{form}}", render.interval(line["ours_minus_low"], line["ours_minus_high"], form)
-        )
-        won = f"{line['won']} of {line['prompts']}"
-        tests = [_p(line[key]) for key in ("sign_p", "sign_p_holm", "wilcoxon_p", "wilcoxon_p_holm")]
-        texts = [line["score"], line["against"]]
-        body.append([*map(render.Cell, texts), gap, *map(render.Cell, [won, *tests, str(line["n"])])])
-    header = ["score", "against", "ours minus it", "won", "sign p", "Holm", "Wilcoxon p", "Holm", "n"]
-    return render.Section(comparison.title, header, body)
-
-
-def _p(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.2g}"
