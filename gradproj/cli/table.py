@@ -87,7 +87,7 @@ def _show(root: Path, report: "Report") -> None:
     for comparison in sorted(report.comparisons, key=_newest):
         print(textwrap.fill(_heading(comparison), WIDTH))
         print(f"{terminal(tables[comparison.name])}\n")
-    print(f"{len(report.written)} files with the intervals and the rest are in tables/ and plots/ under {root}")
+    print(f"{len(report.written)} files in tables/ and plots/ of {root} have the intervals and the rest")
     say_left_out(report)
 
 
