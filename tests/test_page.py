@@ -189,7 +189,12 @@ def test_the_keyboard_is_enough(tab: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_downwards_only(browser: Any, runs: tuple[Path, dict[str, Run]], scheme: str) -> None:
     tab = opened(browser, runs[0], color_scheme=scheme, viewport={"width": 360, "height": 740})
+    tab.evaluate("document.querySelector('#comparison option').textContent = 'a-long-name-'.repeat(20)")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    ends = "[...document.querySelectorAll('#controls *')].map(part => part.getBoundingClientRect().right)"
+    assert max(tab.evaluate(ends)) <= 360
+    lines = "[...document.querySelectorAll('.card .id')].map(id => id.getBoundingClientRect().height)"
+    assert max(tab.evaluate(lines)) < 24  # an image's id is never broken
     tab.locator(".card").nth(15).click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     assert tab.evaluate("(d => d.scrollWidth - d.clientWidth)(document.querySelector('#detail'))") <= 0
