@@ -1,9 +1,13 @@
 # `make run` and `make test` set up .venv themselves, once. Needs make and Python >= 3.11 (another one: make run PYTHON=python3.12).
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: run test check table report pack unpack tune reproduce train parity test-slurm
 
-run: .venv/.installed ## the main job: gradproj-run, with what you add as ARGS="method=reno seeds=2"
+.PHONY: help run test check table report pack unpack named-results tune reproduce train parity test-slurm
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+run: .venv/.installed ## the main job: gradproj run, with what you add as ARGS="method=reno seeds=2"
 	$(BIN)/gradproj run $(ARGS)
 
 test: .venv/.installed ## the whole suite, on every core: make test ARGS="tests/test_spectrum.py"
@@ -24,10 +28,13 @@ table: .venv/.installed ## all records under results/ -> tables and plots beside
 report: .venv/.installed ## the same, and report.html beside them: a page to open in a browser
 	$(BIN)/gradproj report $(ARGS)
 
-pack: .venv/.installed ## finished runs' CSVs into one file each: make pack RESULTS=results/miniature
+named-results:
+	@test -n "$(RESULTS)" || { echo "say which runs: make pack RESULTS=results/miniature, or RESULTS=results/runs/<run id>"; exit 2; }
+
+pack: named-results .venv/.installed ## finished runs' records into one file each: make pack RESULTS=results/miniature
 	$(BIN)/gradproj pack $(RESULTS)
 
-unpack: .venv/.installed ## the reverse, byte for byte
+unpack: named-results .venv/.installed ## the reverse, byte for byte: make unpack RESULTS=results/miniature
 	$(BIN)/gradproj pack --unpack $(RESULTS)
 
 tune: .venv/.installed ## the recorded choice of learning rates and weights (results/miniature/tuning), resumable

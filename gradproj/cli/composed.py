@@ -26,9 +26,11 @@ def each(arguments: list[str], task: Task, program: str) -> None:
     A run that fails does not stop the others of a sweep: what they raised is raised at the end, as one.
     """
     failures: list[UserError | Incomplete] = []
+    started: list[DictConfig] = []
     own = os.getpid()
 
     def guarded(config: DictConfig) -> None:
+        started.append(config)
         try:
             check_launcher(HydraConfig.get(), arguments)
             task(config)
@@ -37,7 +39,18 @@ def each(arguments: list[str], task: Task, program: str) -> None:
                 raise
             failures.append(error)  # here Hydra would print the arguments above our message
 
-    _compose(arguments, guarded, program)
+    try:
+        _compose(arguments, guarded, program)
+    except ValueError as error:  # Hydra's, for options that exclude each other
+        if started:
+            raise
+        raise UserError(f"{error} ({program} --help)") from error
+    except OSError as error:  # Hydra makes the folder of a sweep's logs in the results folder
+        if started:
+            raise
+        raise UserError(
+            f"cannot write {error.filename}: {error.strerror}; give another folder: results=PATH"
+        ) from error
     if failures:
         kind = Incomplete if all(isinstance(error, Incomplete) for error in failures) else UserError
         raise kind("\n".join(dict.fromkeys(map(str, failures))))

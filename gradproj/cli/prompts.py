@@ -2,7 +2,8 @@
 
 They are the first ten lines of six files of Karine-Huang/T2I-CompBench (MIT licence), at one commit and checked by
 sha256: the paper's set is ten of each of these categories, which ten is not published. On a machine without internet:
-``gradproj prompts fetch --from FOLDER``, where FOLDER has the same files (``color_val.txt`` ...).
+``gradproj prompts fetch --from FOLDER``, where FOLDER has the same files (``color_val.txt`` ...). They are put beside
+the other sets; where those belong to somebody else, ``--to t2i.txt`` and ``prompts=t2i.txt`` give the same runs.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from gradproj.cli import list as list_verb
 from gradproj.errors import UserError
 from gradproj.execution.compose import data_folder
 from gradproj.files import place
@@ -70,13 +72,20 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("action", nargs="?", choices=["fetch"], help="left out: list the sets")
     parser.add_argument("--from", dest="folder", type=Path, help="a folder that has the six files already")
+    parser.add_argument(
+        "--to", type=Path, default=PLACE, help="the file to write, for prompts=FILE; default: prompts=t2i"
+    )
     parser.add_argument("--base", default=BASE, help="another address of the six files; default: GitHub, that commit")
     given = parser.parse_args(arguments)
     if not given.action:
-        for path in sorted(data_folder("prompts").glob("*.txt")):
-            print(f"{path.stem:<16} {len(path.read_text(encoding='utf-8').splitlines())} prompts")
-        return 0
+        return list_verb.main(["prompts"])
     lines = prompts(given.folder, given.base.rstrip("/"))
-    place(PLACE, ("\n".join(lines) + "\n").encode())
-    print(f"{PLACE}: {len(lines)} prompts; gradproj run prompts=t2i")
+    try:
+        place(given.to, ("\n".join(lines) + "\n").encode())
+    except OSError as error:
+        raise UserError(
+            f"{given.to} cannot be written ({error.strerror}): type gradproj prompts fetch --to t2i.txt, "
+            "then gradproj run prompts=t2i.txt"
+        ) from error
+    print(f"{given.to}: {len(lines)} prompts; gradproj run prompts={'t2i' if given.to == PLACE else given.to}")
     return 0

@@ -50,6 +50,6 @@ def _read(name: str) -> tuple[str, bytes]:
     if found != expected:
         raise UserError(
             f"{FOLDER / file} is cut or not ours: expected sha256 {expected}, found {found}; "
-            "restore it (git checkout, or install gradproj again) or rebuild all with scripts/train_miniature.py"
+            "restore it: git checkout, or install gradproj again"
         )
     return file, content
