@@ -13,7 +13,7 @@ import yaml
 from conftest import Gradproj
 
 from gradproj.cli.run import run_once
-from gradproj.execution.experiment import Experiment
+from gradproj.execution import worker
 
 SMALL = ("prompts=[a red ring,a blue square]", "rewards=[shapes_aesthetic,shapes_matcher]", "steps=2")
 SAME = {  # what is typed to go on with the two runs, or to look at them
@@ -134,7 +134,7 @@ def test_it_is_refused_in_a_line_and_nothing_changes(
     elif row.prepared:
         globals()[row.prepared](runs(place)["ours"], runs(place)["none"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(Experiment, "complete", lambda *_: pytest.fail("it was accepted"))
+    monkeypatch.setattr(worker, "complete_batches", lambda *_: pytest.fail("it was accepted"))
     before = state(place)
     names = {name: str(path.relative_to(place)) for name, path in runs(place).items()}
     typed = row.typed
