@@ -66,7 +66,7 @@ def _published() -> tuple[Path, str]:
     try:
         return weights_file.one_file(URL_INCEPTION_V3, SHA256)
     except UserError as error:
-        raise UserError(f"the Inception's weights: {error}: --weights PATH") from error
+        raise UserError(f"the Inception's weights: {error}; a copy at hand is given as --weights PATH") from error
 
 
 def load(weights: str | None, sha256: str | None) -> Inception:
