@@ -23,7 +23,7 @@ SAME = {  # what is typed to go on with the two runs, or to look at them
     "table": "",
     "report": "",
 }
-PICTURES = {"report": "", "score": "shapes_heldout {ours}", "diversity": "{ours}"}
+PICTURES = {"score": "shapes_heldout {ours}", "diversity": "{ours}"}
 
 
 class Row(NamedTuple):
@@ -96,10 +96,6 @@ def cut_record(ours: Path, none: Path) -> None:
 def edited_record(ours: Path, none: Path) -> None:
     path = ours / "images" / "0000-0.csv"
     path.write_text(re.sub(r"\n1,", "\n1,9", path.read_text(), count=1))
-
-
-def record_of_another_run(ours: Path, none: Path) -> None:
-    shutil.copy(none / "images" / "0000-0.csv", ours / "images")
 
 
 def record_of_another_image(ours: Path, none: Path) -> None:
