@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from gradproj.diversity.features.shapes import Shapes as Classifier
-from gradproj.execution.experiment import to_pictures
+from gradproj.execution.trajectory import to_pictures
 from gradproj.files import place
 from gradproj.miniature.captions import ABSENT, sentence
 from gradproj.miniature.measures import aesthetic
