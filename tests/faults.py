@@ -14,7 +14,8 @@ from gradproj.execution import settings as inputs
 from gradproj.execution import worker
 from gradproj.runs import progress
 from gradproj.runs.folder import Run
-from gradproj.runs.naming import ImageId
+from gradproj.runs.naming import ImageId, Share
+from gradproj.runs.record import labelled, unlabelled
 
 BASE = (
     "prompts=[a red ring,a blue square and a white circle,an orange cross]",
@@ -78,8 +79,8 @@ def recorded(results: Path, prompts: int = 4, seeds: int = 1) -> Run:
     )
     progress.ask(run, seeds)
     run.write(ImageId(0, 0), [{"step": 0.0, "seconds": 0.0}, {"step": 1.0, "seconds": 0.5}], {})
-    content = (run.images / "0000-0.csv").read_bytes()
-    for prompt in range(prompts):
-        for seed in range(seeds):
-            (run.record(ImageId(prompt, seed))).write_bytes(content)
+    _, csv = unlabelled(run.record(ImageId(0, 0)).read_bytes()) or ({}, b"")
+    for image in Share(prompts, seeds):
+        label = {"run": run.folder.name, "image": str(image), "prompt": f"p{image.prompt}"}
+        run.record(image).write_bytes(labelled(label, csv.decode()))
     return run

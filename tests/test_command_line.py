@@ -133,7 +133,7 @@ def test_a_run_leaves_its_settings_records_and_pictures_and_says_where(whole: tu
     assert names_of(run) == ALL
     assert {path.name for path in folder.iterdir()} == {"results"}
     expected = {f"images/{name}{end}" for name in ALL for end in (".csv", ".png", "-start.png")}
-    assert set(state(run.folder)) == expected | {"config.yaml", "env.json", "seeds", "before_after.png"}
+    assert set(state(run.folder)) == expected | {"config.yaml", "env.json", "wanted.json", "before_after.png"}
     for name in ALL:
         assert list(table(run, name).columns) == [*COLUMNS, *SCORES]
         assert table(run, name).step.tolist() == [0, 1, 2, 3, 4]
@@ -201,7 +201,8 @@ def test_more_seeds_another_batch_and_another_way_to_write_a_number_continue_the
     one_seed = state(tmp_path)
     run = complete(tmp_path, "method.optimizer.lr=1.0", "batch=4")
     after = state(tmp_path)
-    assert all(after[name] == one_seed[name] for name in one_seed if not name.endswith(("before_after.png", "seeds")))
+    same = [name for name in one_seed if not name.endswith(("before_after.png", "wanted.json"))]
+    assert all(after[name] == one_seed[name] for name in same)
     same_records(run, only_run(whole[0]))
 
 

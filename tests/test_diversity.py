@@ -217,7 +217,7 @@ def test_the_inception_is_torch_fidelitys_command_line(weights: Path, tmp_path: 
     for path, picture in zip(paths, scenes(12), strict=True):
         picture.resize((40, 56)).save(path)
     network = Inception(str(weights), sha256(weights))
-    features, logits = extract(network, sorted(paths), 6, "test")
+    features, logits = extract(network, [(path, None) for path in sorted(paths)], 6, "test")
     assert features.shape == (12, 2048) and logits.shape == (12, 1008)
     settings = {"input1": str(tmp_path), "isc": True, "cuda": False, "verbose": False, "cache": False}
     settings |= {"feature_extractor_weights_path": str(weights), "batch_size": 6, "save_cpu_ram": True}

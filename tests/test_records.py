@@ -1,6 +1,7 @@
 """Records against pandas, tarfile and plain copies of their bytes; every kind of damage must be refused or harmless."""
 
 import errno
+import hashlib
 import io
 import json
 import lzma
@@ -10,6 +11,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,16 @@ from conftest import names_of
 from PIL import Image as Pillow
 
 from gradproj.errors import UserError
-from gradproj.files import place
+from gradproj.files import place, sealed
 from gradproj.runs import progress
-from gradproj.runs.folder import COLUMNS, PACKED, Run, fingerprint
+from gradproj.runs.folder import PACKED, Run, fingerprint
 from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack, unpack
+from gradproj.runs.pictures import open_rgb
+from gradproj.runs.record import COLUMNS, unlabelled
 
 SCORES = ("aesthetic", "matcher")
+PROMPTS = ["a red ring", "a blue square", *(f"prompt {number}" for number in range(2, 10))]
 STEPS = 4
 # fmt: off
 ODD_STRINGS = (
@@ -44,7 +49,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "keep": "last",
         "method": {"clip": 0.03, "optimizer": {"lr": 0.02, "betas": [0.9, 0.999]}, "project": True, "none": None},
         "rewards": {score: {"size": 32} for score in SCORES},
-        "prompts": ["a red ring", "a blue square"],
+        "prompts": PROMPTS,
     } | changes
 
 
@@ -249,11 +254,12 @@ def test_pandas_reads_back_what_was_written_to_six_digits(tmp_path: Path) -> Non
 
 def test_what_is_written_passes_its_check_and_comes_back_without_its_seal(tmp_path: Path) -> None:
     run = make(tmp_path)
-    for name, text in Run.open(run.folder).records():
-        written = (run.images / f"{name}.csv").read_bytes()
-        assert written.startswith(text)
-        assert text.count(b"\n") == STEPS + 2
-        assert re.fullmatch(rb"# sha256 [0-9a-f]{64}\n", written[len(text) :])
+    for image, csv in Run.open(run.folder).records().items():
+        first, _, rest = run.record(image).read_bytes().partition(b"\n")
+        label = {"run": run.folder.name, "image": str(image), "prompt": PROMPTS[image.prompt], "pictures": {}}
+        assert json.loads(first.removeprefix(b"# ")) == label
+        assert rest.startswith(csv) and csv.count(b"\n") == STEPS + 2
+        assert rest[len(csv) :] == b"# sha256 " + hashlib.sha256(first + b"\n" + csv).hexdigest().encode() + b"\n"
 
 
 def test_pictures_are_written_whole_before_the_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,17 +285,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, bytes, bytes
     """A run, one of its records as on disk, and its text."""
     run = make(tmp_path_factory.mktemp("results"), images=1)
     content = (run.images / "0000-0.csv").read_bytes()
-    return run, content, run.check("0000-0", content)
+    return run, content, run.records()[ImageId(0, 0)]
 
 
 def refused_or_unharmed(run: Run, damaged: bytes, text: bytes) -> bool:
     """True if refused with the file named; what still passes must have every byte of its text."""
-    try:
-        assert run.check("0000-0", damaged) == text
-    except UserError as error:
-        assert str(run.images / "0000-0.csv") in str(error)
-        return True
-    return False
+    opened = unlabelled(damaged)
+    assert opened is None or opened[1] == text
+    return opened is None
 
 
 def test_a_record_cut_anywhere_is_refused(written: tuple[Run, bytes, bytes]) -> None:
@@ -332,7 +335,7 @@ def test_a_record_of_a_run_with_other_steps_or_columns_is_refused(
     run, foreign = make(tmp_path / "own", images=1), make(tmp_path / "foreign", images=1, **other)
     (run.images / "0001-0.csv").write_bytes((foreign.images / "0000-0.csv").read_bytes())
     with pytest.raises(UserError, match=re.escape(str(run.images / "0001-0.csv"))):
-        list(run.records())
+        run.records()
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b.replace(b"1", b"2", 1)])
@@ -341,10 +344,59 @@ def test_a_damaged_record_on_disk_is_an_error_and_stays_as_it_is(tmp_path: Path,
     path = run.images / "0001-0.csv"
     path.write_bytes(damage(path.read_bytes()))
     before = bytes_of(tmp_path)
-    for attempt in (lambda: pack(run), lambda: list(run.records())):
+    for attempt in (lambda: pack(run), lambda: run.records()):
         with pytest.raises(UserError, match=re.escape(str(path))):
             attempt()
     assert bytes_of(tmp_path) == before
+
+
+def test_a_record_of_another_image_run_or_prompt_is_a_stranger_and_never_counted_or_overwritten(tmp_path: Path) -> None:
+    """Swapped between seeds, between prompts, between runs; and one that does not say whose it is."""
+    run = make(tmp_path, images=2)
+    other = make(tmp_path, images=2, keep="best")
+    own = [run.record(ImageId(prompt, 0)).read_bytes() for prompt in range(2)]
+    cases = {
+        "0000-1": (own[0], "is the record of image 0000-0 ('a red ring')"),
+        "0001-0": (own[0], "is the record of image 0000-0"),
+        "0000-0": (other.record(ImageId(0, 0)).read_bytes(), f"of run {other.folder.name}: move it to {other.images}"),
+        "0007-0": (sealed(own[0].split(b"\n", 1)[1].rpartition(b"# sha256 ")[0]), "does not say whose record it is"),
+    }
+    for name, (content, why) in cases.items():
+        path = run.images / f"{name}.csv"
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes(content)
+        image = ImageId.parse(name)
+        found = run.scan()
+        assert image not in found.recorded and not found.damaged and not run.has(image)
+        assert len(found.strangers) == 1 and str(path) in found.strangers[0] and why in found.strangers[0]
+        attempts = (run.records, lambda: pack(run), partial(run.table, image), partial(run.write, image, rows(1), {}))
+        for attempt in attempts:
+            with pytest.raises(UserError, match=re.escape(why)):
+                attempt()
+        assert path.read_bytes() == content
+        path.write_bytes(before) if before else path.unlink()
+    assert run.recorded() == {ImageId(0, 0), ImageId(1, 0)}
+
+
+@pytest.mark.parametrize("text", ["3-1", "0003", "0003-1-2", "00003-1", "0003-01", "0003--1", "x", "", "٠٠٠٣-1"])
+def test_an_image_has_one_name_and_no_other_text_is_one(text: str) -> None:
+    for image in (ImageId(3, 1), ImageId(12345, 10**9)):
+        assert ImageId.parse(str(image)) == image
+    assert (str(ImageId(3, 1)), str(ImageId(12345, 0))) == ("0003-1", "12345-0")
+    with pytest.raises(ValueError, match="0003-1"):
+        ImageId.parse(text)
+
+
+def test_a_swapped_picture_is_not_the_recorded_one(tmp_path: Path) -> None:
+    run = make(tmp_path, images=0)
+    for prompt in range(2):
+        pair = [Pillow.new("RGB", (2, 2), (colour + prompt, 0, 0)) for colour in (10, 20)]
+        run.write(ImageId(prompt, 0), rows(prompt), dict(zip(("start", "kept"), pair, strict=True)))
+    for image, hashes in run.scan().recorded.items():
+        for kind, path in run.pictures(image).items():
+            assert open_rgb(path, hashes[kind]).size == (2, 2)
+            with pytest.raises(UserError, match="not the picture that was recorded"):
+                open_rgb(run.pictures(ImageId(1 - image.prompt, 0))[kind], hashes[kind])
 
 
 def test_leftovers_of_a_killed_writer_are_no_records(tmp_path: Path) -> None:
@@ -419,10 +471,10 @@ def test_a_full_disk_at_the_start_is_said_and_leaves_no_half_run(
 
 def test_unpacking_gives_back_every_byte(tmp_path: Path) -> None:
     run = make(tmp_path)
-    before, records = bytes_of(tmp_path), dict(run.records())
+    before, records = bytes_of(tmp_path), run.records()
     assert pack(run) == 3
     assert not list(run.images.glob("*.csv"))
-    assert dict(Run.open(run.folder).records()) == records
+    assert Run.open(run.folder).records() == records
     assert unpack(run) == 3
     assert bytes_of(tmp_path) == before
 
@@ -470,7 +522,7 @@ def test_twins_loose_and_packed_that_differ_are_refused(tmp_path: Path) -> None:
     assert "0001-0" in names_of(run)  # equal twins are what a kill during pack leaves
     (run.images / "0001-0.csv").write_bytes(loose.replace(b"1", b"2", 1))
     before = bytes_of(tmp_path)
-    for attempt in (lambda: list(run.records()), lambda: pack(run), lambda: unpack(run)):
+    for attempt in (lambda: run.records(), lambda: pack(run), lambda: unpack(run)):
         with pytest.raises(UserError, match="0001-0") as error:
             attempt()
         assert str(run.folder) in str(error.value)
@@ -494,12 +546,12 @@ def test_a_damaged_record_in_a_sound_archive_is_refused(tmp_path: Path) -> None:
     for bad in (members["images/0001-0.csv"].replace(b"1", b"2", 1), members["images/0001-0.csv"][:-20], b""):
         (run.folder / PACKED).write_bytes(archive(members | {"images/0001-0.csv": bad}))
         with pytest.raises(UserError, match="0001-0"):
-            list(run.records())
+            run.records()
 
 
 def test_an_archive_with_a_damaged_header_inside_is_refused_not_read_short(tmp_path: Path) -> None:
     run = make(tmp_path)
-    records = dict(run.records())
+    records = run.records()
     pack(run)
     content = bytearray(lzma.decompress((run.folder / PACKED).read_bytes()))
     second = content.index(b"images/0001-0.csv")
@@ -509,7 +561,7 @@ def test_an_archive_with_a_damaged_header_inside_is_refused_not_read_short(tmp_p
 
 def test_a_cut_archive_is_refused(tmp_path: Path) -> None:
     run = make(tmp_path)
-    records = dict(run.records())
+    records = run.records()
     pack(run)
     content = (run.folder / PACKED).read_bytes()
     for length in {*range(0, len(content), 7), 0, 1, len(content) - 1}:
@@ -518,7 +570,7 @@ def test_a_cut_archive_is_refused(tmp_path: Path) -> None:
 
 def test_an_archive_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     run = make(tmp_path)
-    records = dict(run.records())
+    records = run.records()
     pack(run)
     content = (run.folder / PACKED).read_bytes()
     rng = random.Random(0)
@@ -528,10 +580,10 @@ def test_an_archive_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
         damaged_archive(run, bytes(damaged), records)
 
 
-def damaged_archive(run: Run, content: bytes, records: dict[str, bytes]) -> None:
+def damaged_archive(run: Run, content: bytes, records: dict[ImageId, bytes]) -> None:
     """Refused with a word for the person, or (damage beyond the last record) nothing is lost."""
     (run.folder / PACKED).write_bytes(content)
     try:
-        assert dict(run.records()) == records
+        assert run.records() == records
     except UserError as error:
         assert str(run.folder) in str(error)

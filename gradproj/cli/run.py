@@ -57,7 +57,7 @@ def _show(run: Run, own: Share) -> None:
     try:
         print(summary(run.folder))
     except UserError as error:
-        if any(image in own for image in run.damaged()):
+        if any(image in own for image in run.scan().damaged):
             raise
         print(f"no summary: {error}", file=sys.stderr)  # another worker's record: this one's own are whole
     print(f"records:      {run.images}")

@@ -55,27 +55,39 @@ def of_run(run: Run, features: str, network: FeatureNetwork, seed: int = SEED, b
     if _there(run, identity):
         return False
     prompts = np.array([image.prompt for image in images])
-    sets = {name: _set(run, name, network, paths[name], prompts, seed, batch) for name in file.SETS}
+    hashes = run.scan().recorded
+    sets = {}
+    for name in file.SETS:
+        own = [hashes[image].get(name) for image in images]
+        sets[name] = _set(run, name, network, list(zip(paths[name], own, strict=True)), prompts, seed, batch)
     libraries = {name: version(name) for name in LIBRARIES}
     file.write(run, Diversity(identity | {"libraries": libraries}, sets))
     return True
 
 
-def extract(network: FeatureNetwork, paths: Sequence[Path], batch: int, label: str) -> tuple[Features, Logits]:
-    """Features (n, d) and logits (n, classes), float32, of the pictures in ``paths``."""
+def extract(
+    network: FeatureNetwork, pictures: Sequence[tuple[Path, str | None]], batch: int, label: str
+) -> tuple[Features, Logits]:
+    """Features (n, d) and logits (n, classes), float32, of ``pictures``: (path, sha256 as its record has it)."""
     parts = []
-    for start in tqdm(range(0, len(paths), batch), desc=label, disable=None):
-        both = network([open_rgb(path) for path in paths[start : start + batch]])
+    for start in tqdm(range(0, len(pictures), batch), desc=label, disable=None):
+        both = network([open_rgb(*picture) for picture in pictures[start : start + batch]])
         parts.append([part.numpy() for part in both])
     features, logits = (np.concatenate(batches) for batches in zip(*parts, strict=True))
     return features, logits
 
 
 def _set(
-    run: Run, name: str, network: FeatureNetwork, paths: Sequence[Path], prompts: Any, seed: int, batch: int
+    run: Run,
+    name: str,
+    network: FeatureNetwork,
+    pictures: Sequence[tuple[Path, str | None]],
+    prompts: Any,
+    seed: int,
+    batch: int,
 ) -> Measures:
     try:
-        features, logits = extract(network, paths, batch, name)
+        features, logits = extract(network, pictures, batch, name)
         return measure(logits, features, prompts, seed)
     except (RuntimeError, ValueError) as error:  # out of memory, a feature that is no number
         raise UserError(f"the {name} pictures of {run.folder} cannot be measured: {error}") from error

@@ -16,7 +16,7 @@ from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.runs import scores
-from gradproj.runs.folder import Run, run_id
+from gradproj.runs.folder import Run, find, run_id
 from gradproj.runs.naming import ImageId, Share, fingerprint
 from gradproj.runs.progress import failures
 
@@ -55,7 +55,7 @@ def cell(
     ``after``: the rewards that are to score the pictures when all are there.
     """
     names = science["names"]
-    there = _runs(results)
+    there, _ = find(results)  # gradproj status names the folders that are no runs
     if "weights" in science:
         name = run_id(science)
         own = [run for run in there if run.folder.name == name]
@@ -64,10 +64,12 @@ def cell(
         own = [run for run in there if fingerprint(_without_weights(run.config)) == fingerprint(science)]
     recorded, failed, cut, unscored = set(), {}, set(), {}
     for run in own:
-        recorded |= run.recorded()
+        found = run.scan()
+        run.refuse_strangers(found)
+        recorded |= found.recorded.keys()
         failed |= failures(run)
-        cut |= run.damaged()
-        unscored = scores.unscored(run, after, run.recorded())
+        cut |= found.damaged
+        unscored = scores.unscored(run, after, found.recorded)
     missing: Counter[str] = Counter()
     done = sum(image in images for image in recorded)
     for image in failed.keys() & set(filter(images.__contains__, failed)):
@@ -76,7 +78,7 @@ def cell(
             missing[f"given up after {attempts} attempts"] += 1
         else:
             missing[f"failed ({failed[image][-1][:80]}), to be tried again"] += 1
-    again = sum(image in images for image in cut - failed.keys())
+    again = sum(image in images for image in cut - recorded - failed.keys())
     missing += Counter({"cut, to be made again": again, "not begun": len(images) - done - missing.total() - again})
     like = own or [run for run in there if _alike(run.config, science)]
     return Cell(name, done, missing, unscored, *_costs(like))
@@ -99,15 +101,6 @@ def total(cells: Iterable[Cell]) -> str:
     return "\n".join(lines)
 
 
-def _runs(results: Path) -> list[Run]:
-    """The runs that are there; ``gradproj status`` names the folders that are none."""
-    runs = []
-    for folder in sorted((results / "runs").glob("[!.]*")):
-        with contextlib.suppress(UserError):
-            runs.append(Run.open(folder))
-    return runs
-
-
 def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "weights"}
 
@@ -122,12 +115,11 @@ def _costs(runs: list[Run]) -> tuple[float | None, str, float | None]:
     seconds, sizes, device = [], [], "unknown device"
     for run in runs:
         for path in islice(run.images.glob("[0-9]*.csv"), SAMPLE):
-            image = ImageId.parse(path.stem)
-            with contextlib.suppress(UserError, FileNotFoundError):  # damaged, or moved by now
-                last = run.check(path.stem, path.read_bytes()).decode().splitlines()[-1].split(",")
-                seconds.append(float(last[1]))
-            pictures = run.pictures(image).values()
-            sizes.append(sum(one.stat().st_size for one in (path, *pictures) if one.exists()) / 1e6)
+            with contextlib.suppress(UserError, FileNotFoundError, ValueError):  # damaged, moved by now, or no image's
+                image = ImageId.parse(path.stem)
+                seconds.append(float(run.table(image)["seconds"].iloc[-1]))
+                files = (path, *run.pictures(image).values())
+                sizes.append(sum(one.stat().st_size for one in files if one.exists()) / 1e6)
         with contextlib.suppress(OSError, ValueError, KeyError):
             device = json.loads((run.folder / "env.json").read_text(encoding="utf-8"))["device"]
         if seconds:

@@ -26,6 +26,7 @@ from gradproj.optimize import Step
 from gradproj.runs import environment
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import LOOP, ImageId, target
+from gradproj.runs.record import picture_hash
 
 TOLERANCE = 1e-3  # of a column's range over the steps
 
@@ -116,10 +117,14 @@ def _again(experiment: Experiment, image: ImageId, batch: int) -> tuple[list[dic
 
 
 def _restore(run: Run, image: ImageId, rows: pd.DataFrame, pictures: Mapping[int, Any]) -> None:
-    """Put the start and the kept picture where there is none, as in a packed run that came without them."""
+    """Put the start and the kept picture where there is none, if they are those that were recorded."""
+    hashes = run.scan().recorded[image]
     kept = int(np.nanargmax(rows["reward"])) if run.config["keep"] == "best" else max(pictures)
-    for path, step in ((run.start(image), 0), (run.kept(image), kept)):
-        if not path.exists():
+    for kind, step in (("start", 0), ("kept", kept)):
+        path = run.pictures(image)[kind]
+        if not path.exists() and hashes.get(kind) not in (None, picture_hash(pictures[step])):
+            print(f"not put back: {path}, because some pixels are rounded otherwise than when it was recorded")
+        elif not path.exists():
             run.images.mkdir(exist_ok=True)
             place(path, png(pictures[step]))
             print(f"made again: {path}")

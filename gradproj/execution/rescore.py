@@ -1,6 +1,6 @@
 """Score a finished run's saved pictures with another reward, without optimising again."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -29,8 +29,8 @@ def rescore(
     run may come without), and for scores that are not finite numbers, one for each picture.
     """
     checkpoint = {"weights": protocol.weights(name, reward), "settings": dict(settings)}
-    recorded = run.recorded()
-    wanted = recorded if images is None else recorded & set(images)
+    hashes = run.scan().recorded
+    wanted = hashes.keys() if images is None else hashes.keys() & set(images)
     missing = sorted(wanted - scores.given(run, name, checkpoint).keys(), key=str)
     pictures = [path for image in missing for path in run.pictures(image).values()]
     absent = [path for path in pictures if not path.is_file()]
@@ -40,14 +40,18 @@ def rescore(
             f"or make them anew in another results folder: {run.command}"
         )
     for start in tqdm(range(0, len(missing), batch), desc=name, disable=None):
-        values = _score(run, name, reward, missing[start : start + batch])
+        values = _score(run, name, reward, {image: hashes[image] for image in missing[start : start + batch]})
         scores.add(run, name, Scores(checkpoint, values))
     return len(missing)
 
 
-def _score(run: Run, name: str, reward: Any, images: Sequence[ImageId]) -> dict[ImageId, tuple[float, float]]:
+def _score(
+    run: Run, name: str, reward: Any, hashes: Mapping[ImageId, Mapping[str, str]]
+) -> dict[ImageId, tuple[float, float]]:
+    images = list(hashes)
     prompts = [run.config["prompts"][image.prompt] for image in images]
-    start, kept = zip(*(map(open_rgb, run.pictures(image).values()) for image in images), strict=True)
+    start = [open_rgb(run.start(image), own.get("start")) for image, own in hashes.items()]
+    kept = [open_rgb(run.kept(image), own.get("kept")) for image, own in hashes.items()]
     try:
         first, last = (protocol.score(name, reward, pictures, prompts).tolist() for pictures in (start, kept))
     except (RuntimeError, ValueError) as error:  # out of memory, a prompt that the reward cannot read

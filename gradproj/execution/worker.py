@@ -66,7 +66,7 @@ def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, metho
             rehearse(experiment, min(settings["batch"], len(missing)))
         run = _create(run, experiment, settings, min(settings["batch"], len(missing)))
         _set_damaged_aside(run, share)
-        progress.ask(run, settings["seeds"], after)
+        progress.ask(run, settings["seeds"], after, settings["max_retries"])
         complete_batches(experiment, run, missing, settings["batch"])
         del experiment  # the held-out rewards get the memory that the generator had
         _score_after(run, after, settings["batch"], share)
@@ -91,7 +91,9 @@ def _run(experiment: Experiment, settings: Mapping[str, Any], model: str, method
 
 def _missing(run: Run, share: Share, retries: int, device: torch.device) -> Missing:
     """The images of ``share`` to do; says how many, where and on what."""
-    recorded = {image for image in run.recorded() if image in share}
+    found = run.scan()
+    run.refuse_strangers(found)
+    recorded = {image for image in found.recorded if image in share}
     given_up = {image for image, lines in progress.failures(run).items() if image in share and len(lines) > retries}
     missing = Missing(share, recorded | given_up)
     here = f"on {device_name(device)}, threads={torch.get_num_threads()}"
@@ -110,7 +112,7 @@ def _create(run: Run, experiment: Experiment, settings: Mapping[str, Any], batch
 
 def _set_damaged_aside(run: Run, share: Share) -> None:
     """Damaged records of this worker's images make room for those that are made again."""
-    damaged = [image for image in sorted(run.damaged()) if image in share]
+    damaged = [image for image in sorted(run.scan().damaged) if image in share]
     for image in damaged:
         run.set_aside(image)
     if damaged:

@@ -1,6 +1,5 @@
 """One run's records -> the scores of the images it would hand over at each scored step."""
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gradproj.errors import UserError
 from gradproj.runs import progress
 from gradproj.runs import scores as scores_given_later
-from gradproj.runs.folder import COLUMNS, Run
+from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId, target, target_label
+from gradproj.runs.record import COLUMNS
 
 Array = NDArray[np.float64]
 LATENT = {  # columns of a record that say whether the latent is still noise -> how a reader is told
@@ -73,10 +72,11 @@ def curves(run: Run) -> Curves | None:
 
     Of the scores given afterwards those are left out that some images lack as yet.
     """
-    images, table = _read(run)
-    if not images:
+    records = run.records()
+    if not records:
         return None
-    column = {name: table[:, :, index] for index, name in enumerate(run.header.split(","))}
+    images, table = list(records), run.values(list(records.values()))
+    column = {name: table[:, :, index] for index, name in enumerate(run.columns)}
     scored = _scored(run, images, column["step"], table[:, :, len(COLUMNS) :])
     kept, exact = _kept(run.config["keep"], column["reward"], scored)
     steps = np.flatnonzero(scored.all(0))
@@ -101,44 +101,10 @@ def curves(run: Run) -> Curves | None:
     )
 
 
-def _read(run: Run) -> tuple[list[ImageId], Array]:
-    """The recorded images in the order of their names, and (images, steps + 1, columns) of their records."""
-    records = dict(sorted(run.records()))
-    images = _own(run, records)
-    columns = run.header.split(",")
-    table = np.full((len(records), run.config["steps"] + 1, len(columns)), np.nan)
-    for header in run.headers:
-        first = f"{header}\n".encode()
-        contents = list(records.values())
-        own = [place for place, content in enumerate(contents) if content.startswith(first)]
-        text = io.BytesIO(b"".join([contents[place][len(first) :] for place in own]))
-        frame = pd.read_csv(text, names=header.split(","), dtype=np.float64) if own else pd.DataFrame(columns=columns)
-        table[own] = frame.reindex(columns=columns).to_numpy(np.float64).reshape(len(own), *table.shape[1:])
-    return images, table
-
-
-def _own(run: Run, records: dict[str, bytes]) -> list[ImageId]:
-    """The images of ``records`` (name -> text); ``UserError`` for a stray name or prompt and for a copy."""
-    images: dict[bytes, ImageId] = {}
-    for name, content in records.items():
-        try:
-            image = ImageId.parse(name)
-        except ValueError as error:
-            raise UserError(f"{run.images / name}.csv is not called <prompt id>-<seed>; move it away") from error
-        if image.prompt >= len(run.config["prompts"]):
-            raise UserError(f"{run.record(image)} is of a prompt that the run does not have; move it away")
-        if (other := images.setdefault(content, image)) != image:
-            raise UserError(
-                f"{run.images}: the records of {other} and {image} are the same, byte for byte: one is a copy; "
-                f"remove both and give: {run.command}"
-            )
-    return list(images.values())
-
-
 def unscored(run: Run, images: Sequence[ImageId]) -> dict[str, int]:
     """Reward -> how many of ``images`` lack its score, of those that were to be given afterwards and are not all."""
     there = scores_given_later.read(run)
-    return scores_given_later.unscored(run, {*there, *progress.asked_after(run)}, images)
+    return scores_given_later.unscored(run, {*there, *progress.wanted(run).after}, images)
 
 
 def _given_later(run: Run, images: list[ImageId], steps: int) -> dict[str, tuple[Any, Array]]:

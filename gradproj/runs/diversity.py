@@ -6,7 +6,6 @@ a file with other numbers in it is moved to ``diversity.csv.<8 hex>`` first.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gradproj.errors import UserError
-from gradproj.files import place, sealed, unsealed
+from gradproj.files import place
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
+from gradproj.runs.record import labelled, unlabelled
 
 NAME = "diversity.csv"
 SETS = ("start", "kept")
@@ -51,9 +51,9 @@ class Diversity:
 def images(run: Run) -> tuple[list[ImageId], str]:
     """The recorded images in the order of their names, and a sha256 that is another one for other images or records."""
     digest, found = hashlib.sha256(), []
-    for name, text in sorted(run.records()):
-        found.append(ImageId.parse(name))
-        digest.update(f"{name} {hashlib.sha256(text).hexdigest()}\n".encode())
+    for image, csv in run.records().items():
+        found.append(image)
+        digest.update(f"{image} {hashlib.sha256(csv).hexdigest()}\n".encode())
     return found, digest.hexdigest()
 
 
@@ -62,12 +62,12 @@ def read(run: Run) -> Diversity | None:
     path = run.folder / NAME
     if not path.exists():
         return None
-    text = unsealed(path.read_bytes())
-    if text is None:
+    opened = unlabelled(path.read_bytes())
+    if opened is None:
         raise UserError(f"{path} is cut or edited: {again(run)}")
     try:
-        first, header, *rows = text.decode().splitlines()
-        about = json.loads(first.removeprefix("# "))
+        about = opened[0]
+        header, *rows = opened[1].decode().splitlines()
         cells = [row.split(",") for row in rows]
         sets = {name: _measures(values) for name, *values in cells}
         own = header == _HEADER and about.keys() >= set(IDENTITY) and about["run"] == run.folder.name
@@ -82,12 +82,11 @@ def read(run: Run) -> Diversity | None:
 def write(run: Run, diversity: Diversity) -> Path:
     """Place the file; what another one said stays beside it, under its own hash."""
     rows = [",".join([name, *_cells(diversity.sets[name])]) for name in SETS]
-    text = "\n".join([f"# {json.dumps(dict(diversity.about), sort_keys=True)}", _HEADER, *rows]) + "\n"
     path = run.folder / NAME
     if path.exists():
         content = path.read_bytes()
         place(path.with_name(f"{NAME}.{hashlib.sha256(content).hexdigest()[:8]}"), content)
-    place(path, sealed(text.encode()))
+    place(path, labelled(diversity.about, "\n".join([_HEADER, *rows]) + "\n"))
     return path
 
 

@@ -1,37 +1,49 @@
-"""A run's folder and one image's record in it: name, write, read, which are missing. Imports no torch.
+"""A run's folder: its name, its records and pictures, which images are recorded. Imports no torch.
 
 ``<results>/runs/<run id>/`` holds ``config.yaml`` (what changes the numbers; its hash is in the run id), ``env.json``
-(where it ran) and ``images/<prompt id>-<seed>.csv``: a row per step, closed by a line ``# sha256 <hex>`` over the rest.
-A record appears by rename, whole or not at all; a damaged one is moved to ``.csv.damaged`` and redone. A packed run has
-``records.tar.xz`` with the same CSVs instead. What workers leave beside the records is in ``progress``.
+(where it ran) and ``images/<image>.csv``, a record as ``record`` describes it. A record appears by rename, whole or not
+at all; a damaged one is moved to ``.csv.damaged`` and made again. A packed run has ``records.tar.xz`` with the same
+CSVs instead. What workers leave beside the records is in ``progress``.
 """
 
 import contextlib
 import io
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
+from PIL.Image import Image as Picture
 
 from gradproj.errors import UserError
-from gradproj.files import is_sealed, place, sealed, unsealed
+from gradproj.files import place
 from gradproj.runs import archive
 from gradproj.runs.naming import ImageId, fingerprint
+from gradproj.runs.record import COLUMNS, labelled, picture_hash, table_text, tables, unlabelled
 
-COLUMNS = ("step", "seconds", "reward", "gradient_norm", "latent_rms", "cosine", "skipped", "flatness", "distance")
-EARLIER = COLUMNS[:7]  # of the first records, which are read as if the other two were blank; a column per score follows
 PACKED = "records.tar.xz"
+SHOWN = 20  # records named in one message
 
 
 def run_id(config: Mapping[str, Any]) -> str:
     """``<model>-<method>-<reward>-<fingerprint>``."""
     names = config["names"]
     return f"{names['model']}-{names['method']}-{names['reward']}-{fingerprint(config)}"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What lies in a run's folder for records."""
+
+    recorded: dict[ImageId, Mapping[str, str]]  # image -> its pictures' hashes, as its record has them
+    damaged: set[ImageId]  # the seal is wrong: to be made again
+    strangers: list[str]  # another run's or image's record, a line each with what to do
 
 
 @dataclass(frozen=True)
@@ -86,13 +98,9 @@ class Run:
         return shlex.join(["gradproj-run", *arguments])
 
     @property
-    def header(self) -> str:
-        return ",".join([*COLUMNS, *self.config["rewards"]])
-
-    @property
-    def headers(self) -> tuple[str, str]:
-        """The first lines that a record of this run may have: today's and the first records'."""
-        return self.header, ",".join([*EARLIER, *self.config["rewards"]])
+    def columns(self) -> list[str]:
+        """A record's columns: what every record has, then a column per official score."""
+        return [*COLUMNS, *self.config["rewards"]]
 
     def record(self, image: ImageId) -> Path:
         """Where the image's CSV is, or is to be."""
@@ -110,110 +118,168 @@ class Run:
         """The two PNGs under the names that scores and diversity have for them."""
         return {"start": self.start(image), "kept": self.kept(image)}
 
-    def has(self, image: ImageId) -> bool:
-        """Whether this image's record is here by now (packed ones are not looked at)."""
-        return is_sealed(self.record(image))
+    def scan(self) -> Scan:
+        """Look at every record, packed or not; 100,000 take seconds. ``UserError`` for a damaged archive."""
+        found = Scan({}, set(), [])
+        for path in sorted(self.images.glob("[!.]*.csv")):
+            self._sort(found, path.stem, str(path), path.read_bytes())
+        for name, content in archive.members(self.folder / PACKED):
+            where = f"{self.folder / PACKED}: images/{name}.csv"
+            if unlabelled(content) is None:
+                raise UserError(f"{where} is cut or edited inside the archive; restore the archive")
+            self._sort(found, name, where, content)
+        return found
+
+    def refuse_strangers(self, found: Scan) -> None:
+        """``UserError`` that names the records which are another run's or image's, with what to do."""
+        if found.strangers:
+            shown = found.strangers[:SHOWN]
+            more = [f"and {len(found.strangers) - SHOWN} more"] if len(found.strangers) > SHOWN else []
+            raise UserError("\n".join([f"some records in {self.folder} are not its own:", *shown, *more]))
 
     def recorded(self) -> set[ImageId]:
-        """The images whose whole record is here, packed or not; a damaged one does not count: it is to be redone.
+        """The images whose whole record is here; a damaged one is to be redone, another run's or image's is none."""
+        return set(self.scan().recorded)
 
-        Reads all, 100,000 in seconds.
-        """
-        loose = {path.stem for path in self.images.glob("[0-9]*.csv") if is_sealed(path)}
-        return set(_images(loose | {name for name, _ in self.packed()}))
-
-    def damaged(self) -> set[ImageId]:
-        """The images whose loose record has a seal that is not right; a sound one of another form is none."""
-        return set(_images(path.stem for path in self.images.glob("[0-9]*.csv") if not is_sealed(path)))
-
-    def set_aside(self, image: ImageId) -> None:
-        """Move an image's record to ``.csv.damaged`` (where that is taken, ``.csv.2.damaged``): it is to be redone."""
-        record, number = self.record(image), 1
-        while (aside := record.with_suffix(f".csv.{number}.damaged" if number > 1 else ".csv.damaged")).exists():
-            number += 1
-        with contextlib.suppress(FileNotFoundError):  # another worker was first
-            record.replace(aside)
+    def has(self, image: ImageId) -> bool:
+        """Whether this image's whole record is in images/ by now (packed ones are not looked at)."""
+        opened = self._opened(image)
+        return opened is not None and self._stranger(str(image), opened[0]) is None
 
     def table(self, image: ImageId) -> pd.DataFrame:
         """The image's record: a row per step, columns of float64, NaN where blank. ``UserError`` where it has none."""
-        for name, content in self.records():
-            if name == str(image):
-                return pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(self.header.split(","), float))
-        raise UserError(f"{self.folder} has no record of {image}")
+        path, packed = self.record(image), self.folder / PACKED
+        content = path.read_bytes() if path.exists() else dict(archive.members(packed)).get(str(image))
+        if content is None:
+            raise UserError(f"{self.folder} has no record of {image}; the images that it has are in {self.images}")
+        where = str(path) if path.exists() else f"{packed}: images/{image}.csv"
+        csv = self._checked(str(image), where, content)
+        return pd.DataFrame(self.values([csv])[0], columns=self.columns)
 
-    def records(self) -> Iterator[tuple[str, bytes]]:
-        """(name, checked CSV text without its seal) of every recorded image, by name; refuses one that stands twice."""
-        seen: dict[str, bytes] = {}
-        for name, content in [*self.loose(), *self.packed()]:
-            if name not in seen:
-                yield name, self.check(name, content)
-            elif seen[name] != content:
+    def records(self) -> dict[ImageId, bytes]:
+        """Image -> CSV of every record, in the order of their names.
+
+        ``UserError`` names the first that is damaged or not this run's, or that stands twice with other content.
+        """
+        loose = {path.stem: (str(path), path.read_bytes()) for path in self.images.glob("[!.]*.csv")}
+        packed = dict(archive.members(self.folder / PACKED))
+        for name in loose.keys() & packed.keys():
+            if loose[name][1] != packed[name]:  # equal twins are what a kill during pack or unpack leaves
                 raise UserError(
                     f"{self.folder}: image {name} differs in images/ and in {PACKED}; remove one of the two"
                 )
-            seen[name] = content  # equal twins are what a kill during pack or unpack leaves
+        every = {name: (f"{self.folder / PACKED}: images/{name}.csv", content) for name, content in packed.items()}
+        every |= loose
+        checked = {name: self._checked(name, *every[name]) for name in sorted(every)}
+        return {ImageId.parse(name): csv for name, csv in checked.items()}
 
-    def loose(self) -> list[tuple[str, bytes]]:
-        """(name, content as it is) of every record in images/."""
-        return [(path.stem, path.read_bytes()) for path in sorted(self.images.glob("[!.]*.csv"))]
-
-    def packed(self) -> list[tuple[str, bytes]]:
-        """The same of the archive, if there is one."""
-        return archive.members(self.folder / PACKED)
-
-    def check(self, name: str, content: bytes) -> bytes:
-        """The CSV text of a record whose seal, header and number of rows are right, else ``UserError``."""
-        text = unsealed(content)
-        if (
-            text is None
-            or text.count(b"\n") != self.config["steps"] + 2
-            or not text.startswith(tuple(f"{header}\n".encode() for header in self.headers))
-        ):
-            raise UserError(
-                f"{self.images / name}.csv (or its packed copy) is cut, edited or foreign; remove it and run again"
-            )
-        return text
+    def values(self, csvs: Sequence[bytes]) -> NDArray[np.float64]:
+        """(records, steps + 1, columns) of some of ``records``, read in one pass, NaN where blank."""
+        try:
+            return tables(csvs, self.columns, self.config["steps"])
+        except ValueError as error:
+            raise UserError(f"the records in {self.folder} do not read as this run's: {error}") from error
 
     def write(
-        self, image: ImageId, rows: Iterable[Mapping[str, float | int | None]], pictures: Mapping[str, Any]
+        self, image: ImageId, rows: Iterable[Mapping[str, float | int | None]], pictures: Mapping[str, Picture]
     ) -> None:
-        """Place the pictures ("start", "kept": PIL), then the CSV: the CSV's existence is "this image is done".
+        """Place the pictures ("start", "kept"), then the CSV: the CSV's existence is "this image is done".
 
-        An image that another worker recorded meanwhile stays as it is; what is left of a cut record is moved aside.
+        An image that another worker recorded meanwhile stays as it is, what is left of a cut record is moved aside,
+        and another run's or image's record in its place is a ``UserError``.
         """
-        record = self.record(image)
-        if is_sealed(record):
+        opened = self._opened(image)
+        if opened is not None:
+            self._refuse(str(image), str(self.record(image)), opened[0])
             return
-        if record.exists():
-            self.set_aside(image)
+        self.set_aside(image)
         for kind, picture in pictures.items():
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
             place(self.pictures(image)[kind], buffer.getvalue())
-        columns = self.header.split(",")
-        lines = [self.header, *(",".join(_cell(row.get(column)) for column in columns) for row in rows)]
-        text = ("\n".join(lines) + "\n").encode()
-        place(record, sealed(text))
+        label = self._label(image) | {"pictures": {kind: picture_hash(picture) for kind, picture in pictures.items()}}
+        place(self.record(image), labelled(label, table_text(self.columns, rows)))
         (self.images / f"{image}.failed").unlink(missing_ok=True)
 
+    def set_aside(self, image: ImageId) -> None:
+        """Move what is left of an image's record to ``.csv.damaged``, or ``.csv.2.damaged`` where that is taken."""
+        record, number = self.record(image), 1
+        while (aside := record.with_suffix(f".csv.{number}.damaged" if number > 1 else ".csv.damaged")).exists():
+            number += 1
+        with contextlib.suppress(FileNotFoundError):  # there is none, or another worker was first
+            record.replace(aside)
 
-def _images(names: Iterable[str]) -> Iterator[ImageId]:
-    """Those of ``names`` that are an image's."""
-    for name in names:
-        with contextlib.suppress(ValueError):
-            yield ImageId.parse(name)
+    def _label(self, image: ImageId) -> dict[str, Any]:
+        """Whose a record of ``image`` is."""
+        return {"run": self.folder.name, "image": str(image), "prompt": self.config["prompts"][image.prompt]}
+
+    def _opened(self, image: ImageId) -> tuple[dict[str, Any], bytes] | None:
+        try:
+            return unlabelled(self.record(image).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def _sort(self, found: Scan, name: str, where: str, content: bytes) -> None:
+        """Put one record where it belongs."""
+        opened = unlabelled(content)
+        why = self._stranger(name, {} if opened is None else opened[0])
+        if opened is None and _is_image(name):
+            found.damaged.add(ImageId.parse(name))
+        elif opened is None or why:
+            found.strangers.append(f"{where} {why}")
+        else:
+            found.recorded[ImageId.parse(name)] = opened[0].get("pictures", {})
+
+    def _stranger(self, name: str, label: Mapping[str, Any]) -> str | None:
+        """Why a sealed record called ``name`` is not this run's, and what to do; None where it is."""
+        if not _is_image(name):
+            return "is not called <prompt id>-<seed>: move it away"
+        image = ImageId.parse(name)
+        if image.prompt < len(self.config["prompts"]) and self._label(image).items() <= label.items():
+            return None
+        if not {"run", "image", "prompt"} <= label.keys():
+            return "does not say whose record it is: move it away"
+        home = self.folder.with_name(str(label["run"])) / "images" / f"{label['image']}.csv"
+        return f"is the record of image {label['image']} ({label['prompt']!r}) of run {label['run']}: move it to {home}"
+
+    def _refuse(self, name: str, where: str, label: Mapping[str, Any]) -> None:
+        if why := self._stranger(name, label):
+            raise UserError(f"{where} {why}")
+
+    def _checked(self, name: str, where: str, content: bytes) -> bytes:
+        """The CSV of a record whose seal and label are right, else ``UserError``."""
+        opened = unlabelled(content)
+        if opened is None:
+            raise UserError(
+                f"{where} is cut or edited; give the same command again, which makes it anew: {self.command}"
+            )
+        self._refuse(name, where, opened[0])
+        return opened[1]
 
 
-def find(results: Path) -> tuple[list[Run], list[Path]]:
-    """Every run under ``results/runs``, and the folders there with images but without a ``config.yaml``.
+def _is_image(name: str) -> bool:
+    try:
+        ImageId.parse(name)
+    except ValueError:
+        return False
+    return True
 
-    A folder with neither is a run that begins this moment, or one that never did: it is left out.
+
+def find(results: Path) -> tuple[list[Run], list[str]]:
+    """Every run under ``results/runs``, and a line with what to do for everything else that is there.
+
+    A folder without config.yaml and images is a run that begins this moment, or one that never did: it is left out.
     """
-    folders = sorted(path for path in (results / "runs").glob("[!.]*") if path.is_dir())
-    runs = [path for path in folders if (path / "config.yaml").exists()]
-    strays = [path for path in folders if path not in runs and any(path.glob("images/[!.]*"))]
-    return [Run.open(path) for path in runs], strays
-
-
-def _cell(value: float | int | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    runs: list[Run] = []
+    others: list[str] = []
+    for path in sorted((results / "runs").glob("[!.]*")):
+        if not path.is_dir():
+            others.append(f"{path} is no run's folder: not counted; move it away")
+        elif (path / "config.yaml").exists():
+            try:
+                runs.append(Run.open(path))
+            except UserError as error:
+                others.append(f"{error}: not counted")
+        elif any(path.glob("images/[!.]*")):
+            others.append(f"{path} has images but no config.yaml: not counted; restore it or move it away")
+    return runs, others

@@ -12,6 +12,7 @@ from PIL.Image import Image as Picture
 from gradproj.errors import UserError
 from gradproj.files import place
 from gradproj.runs.folder import Run
+from gradproj.runs.record import picture_hash
 
 LABEL = 14  # pixels: the height of a line of text
 
@@ -29,15 +30,24 @@ def before_after(run: Run, most: int = 16) -> Path | None:
     return run.folder / "before_after.png"
 
 
-def open_rgb(path: Path) -> Picture:
-    """A saved picture in memory; ``UserError`` for one that is cut, missing or none."""
+def open_rgb(path: Path, sha256: str | None = None) -> Picture:
+    """A saved picture in memory; ``UserError`` for one that is cut, missing or none.
+
+    ``sha256`` is the picture's own as its record has it; another picture in its place is a ``UserError`` too.
+    """
     try:
-        with Pillow.open(path, formats=["PNG"]) as picture:
-            return picture.convert("RGB")
+        with Pillow.open(path, formats=["PNG"]) as file:
+            picture = file.convert("RGB")
     except (OSError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise UserError(
             f"{path} is cut or no picture ({error}): bring it back, or delete it and make it again with gradproj replay"
         ) from error
+    if sha256 not in (None, picture_hash(picture)):
+        raise UserError(
+            f"{path} is not the picture that was recorded, but another one or an edited one: bring the right one back, "
+            "or delete it and make it again with gradproj replay"
+        )
+    return picture
 
 
 def sheet(columns: Sequence[Sequence[Path]], side: int = 96, across: int = 8) -> bytes:

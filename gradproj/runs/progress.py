@@ -1,18 +1,21 @@
 """What workers leave beside the records: failures and notes of an image, how many seeds are wanted, signs of life.
 
 ``images/<image>.failed`` has a line per attempt, ``<image>.note`` says how it was made otherwise than the rest;
-``seeds``, ``after`` (rewards to score the pictures when all are there) and ``workers/`` are for those who ask how far a
-run is: no worker reads another one's (docs/decisions/0004).
+``wanted.json`` (what the commands so far asked for) and ``workers/`` are for those who ask how far a run is: no worker
+reads another one's (docs/decisions/0004).
 Imports no torch.
 """
 
 import contextlib
+import json
 import os
 import socket
 import time
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from gradproj.errors import UserError
 from gradproj.files import place
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
@@ -42,32 +45,37 @@ def note(run: Run, image: ImageId, text: str) -> None:
     place(run.images / f"{image}.note", text.encode() + b"\n")
 
 
-def ask(run: Run, seeds: int, after: Iterable[str] = ()) -> None:
-    """Remember that ``seeds`` pictures of every prompt are wanted, if no more were wanted before.
+@dataclass(frozen=True)
+class Wanted:
+    """What the commands so far asked of a run."""
 
-    ``after``: rewards that are to score the pictures when all are there (``held_out=after``).
-    """
-    if seeds > asked(run):
-        place(run.folder / "seeds", f"{seeds}\n".encode())
-    names = sorted({*after, *asked_after(run)})
-    if names != asked_after(run):
-        place(run.folder / "after", "".join(f"{name}\n" for name in names).encode())
+    seeds: int = 0  # pictures of every prompt, the most that were asked for
+    max_retries: int | None = None  # attempts at an image beyond the first, as the last command said
+    after: list[str] = field(default_factory=list)  # rewards to score the pictures when all are there, by name
 
 
-def asked_after(run: Run) -> list[str]:
-    """The rewards that are to score this run's pictures afterwards, by name."""
+def ask(run: Run, seeds: int, after: Iterable[str] = (), max_retries: int | None = None) -> None:
+    """Remember what a command asks for, beside what was asked for before."""
+    before = wanted(run)
+    now = Wanted(max(seeds, before.seeds), max_retries, sorted({*after, *before.after}))
+    if now != before:
+        place(run.folder / "wanted.json", json.dumps(asdict(now)).encode() + b"\n")
+
+
+def wanted(run: Run) -> Wanted:
+    """What was asked for; nothing where a run was killed before it said so. ``UserError`` for an edited file."""
+    path = run.folder / "wanted.json"
+    if not path.exists():
+        return Wanted()
     try:
-        return (run.folder / "after").read_text(errors="replace").split()
-    except OSError:
-        return []
-
-
-def asked(run: Run) -> int:
-    """The most seeds that were wanted so far; 0 where no run of today's form wanted any."""
-    try:
-        return int((run.folder / "seeds").read_text())
-    except (OSError, ValueError):
-        return 0
+        found = Wanted(**json.loads(path.read_bytes()))
+        right = isinstance(found.seeds, int) and isinstance(found.max_retries, int | None)
+        right &= isinstance(found.after, list) and all(isinstance(name, str) for name in found.after)
+    except (ValueError, TypeError):
+        right, found = False, Wanted()
+    if not right:
+        raise UserError(f"{path} is cut or edited: remove it, then give the run's command again: {run.command}")
+    return found
 
 
 def beat(run: Run, images: int) -> None:

@@ -8,16 +8,18 @@ that the records hold.
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from gradproj.errors import UserError
-from gradproj.files import is_sealed, place, sealed, unsealed
+from gradproj.files import is_sealed, place
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
+from gradproj.runs.record import labelled, unlabelled
 
 HEADER = "image,start,kept"
 
@@ -87,15 +89,14 @@ def add(run: Run, reward: str, scores: Scores) -> Path:
                 f"{reward} gives image {image} of {run.folder} {pair} for start and kept: not a finite number"
             )
     path.parent.mkdir(exist_ok=True)
-    with _alone(path.parent):
+    with FileLock(path.parent / ".lock"):  # shards may score one run side by side; a kill sets the lock free
         values = dict(scores.values) | given(run, reward, scores.checkpoint)
         about = {"run": run.folder.name, "reward": reward, **_as_read(scores.checkpoint)}
         rows = [
             f"{image},{start:.6g},{kept:.6g}"
             for image, (start, kept) in sorted(values.items(), key=lambda item: str(item[0]))
         ]
-        text = "\n".join([f"# {json.dumps(about, sort_keys=True)}", HEADER, *rows]) + "\n"
-        place(path, sealed(text.encode()))
+        place(path, labelled(about, "\n".join([HEADER, *rows]) + "\n"))
     return path
 
 
@@ -106,28 +107,18 @@ def _refuse_recorded(run: Run, reward: str) -> None:
         raise UserError(f"{run.folder} has {reward} in its records: {advice}")
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time: shards may score one run side by side. A kill sets the lock free."""
-    import fcntl  # not where the report alone may be used
-
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _as_read(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """As it comes back from the file."""
     return json.loads(json.dumps(dict(checkpoint)))
 
 
 def _parse(run: Run, path: Path) -> Scores:
-    text = unsealed(path.read_bytes())
-    if text is None:
+    opened = unlabelled(path.read_bytes())
+    if opened is None:
         raise UserError(f"{path} is cut or edited: remove it, then score again (gradproj score)")
     try:
-        first, header, *rows = text.decode().splitlines()
-        about = json.loads(first.removeprefix("# "))
+        about = opened[0]
+        header, *rows = opened[1].decode().splitlines()
         cells = [row.split(",") for row in rows]
         values = {ImageId.parse(image): (float(start), float(kept)) for image, start, kept in cells}
         own = header == HEADER and (about.pop("run"), about.pop("reward")) == (run.folder.name, path.stem)
