@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 import yaml
-from hydra.utils import instantiate  # noqa: TID251
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-import tiny_rewards as tiny  # noqa: E402  # pyright: ignore[reportMissingImports]
+from tiny import inputs, layouts  # noqa: E402  # pyright: ignore[reportMissingImports]
+from tiny import rewards as tiny  # noqa: E402  # pyright: ignore[reportMissingImports]
 
+from gradproj.execution.parts import make  # noqa: E402
 from gradproj.pretrained.preprocess import to_tensor  # noqa: E402
 
 OFFICIAL, PINS = ROOT / ".venv-official", ROOT / "scripts" / "official"
@@ -60,7 +61,7 @@ def official(name: str, weights: Path, pictures: Path, out: Path) -> dict[str, A
 def ours(name: str, keys: dict[str, Any], pictures: list[Any], prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """``score`` and ``__call__`` on every picture with every prompt, (pictures, prompts) float64 each."""
     settings = yaml.safe_load((ROOT / "configs" / "rewards" / f"{name}.yaml").read_text())
-    reward = instantiate(tiny.changed(settings, keys))
+    reward = make(tiny.changed(settings, keys), f"rewards.{name}")
     text = reward.encode(prompts)
     scores, calls = [], []
     for picture in pictures:
@@ -108,11 +109,11 @@ def main() -> None:
     options = parser.parse_args()
     install()
     kept = json.loads(COMMITTED.read_text()) if COMMITTED.is_file() else {}
-    pictures, prompts = tiny.pictures(), tiny.PROMPTS
-    found = {"tiny": compare("tiny", tiny.TINY, options.only, pictures, prompts)}
+    pictures, prompts = inputs.pictures(), inputs.PROMPTS
+    found = {"tiny": compare("tiny", layouts.TINY, options.only, pictures, prompts)}
     if options.full:
         few = [pictures[index] for index in FULL_PICTURES], [prompts[index] for index in FULL_PROMPTS]
-        found["full"] = compare("full", tiny.FULL, options.only, *few)
+        found["full"] = compare("full", layouts.FULL, options.only, *few)
     worst = max(one["difference"] for scale in found.values() for one in scale.values())
     for name in [] if options.write else options.only:
         now, then = (torch.tensor(answer["tiny"][name]["scores"]) for answer in (found, kept))
@@ -120,7 +121,7 @@ def main() -> None:
     if options.write:
         versions = [one.pop("versions") for scale in found.values() for one in scale.values()]
         digest = hashlib.sha256(b"".join(picture.tobytes() for picture in pictures)).hexdigest()
-        content = {"seed": tiny.SEED, "pictures": digest, "weights": tiny.digest(), "versions": versions[0]}
+        content = {"seed": inputs.SEED, "pictures": digest, "weights": layouts.digest(), "versions": versions[0]}
         merged = {scale: {**kept.get(scale, {}), **found[scale]} for scale in found}
         COMMITTED.write_text(to_text({**kept, **content, **merged}))
     if not worst <= TOLERANCE:  # NaN is no match

@@ -1,7 +1,6 @@
 """What the tests of the paper's rewards share: small weights in the published files' form."""
 
 import json
-import pkgutil
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -9,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_rewards as tiny
 import torch
 import yaml
 from conftest import CONFIGS
+from tiny import layouts
+from tiny import rewards as tiny
 from torch import Tensor
+
+from gradproj.execution.parts import make
 
 NAMES = list(tiny.BUILDERS)
 PROMPTED = [name for name in NAMES if name != "aesthetic"]
@@ -28,8 +30,8 @@ SIZES = [(32, 32), (48, 64), (50, 33), (20, 30)]
 
 
 def build(name: str, keys: dict[str, Any]) -> Any:
-    values = tiny.changed(yaml.safe_load((CONFIGS / "rewards" / f"{name}.yaml").read_text()), keys)
-    return pkgutil.resolve_name(values.pop("_target_"))(**values)
+    settings = yaml.safe_load((CONFIGS / "rewards" / f"{name}.yaml").read_text())
+    return make(tiny.changed(settings, keys), f"rewards.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def official(tmp_path_factory) -> Callable[[str], Any]:
 
     @cache
     def one(name: str) -> Any:
-        return build(name, tiny.BUILDERS[name](tmp_path_factory.mktemp(name), tiny.TINY[name]))
+        return build(name, tiny.BUILDERS[name](tmp_path_factory.mktemp(name), layouts.TINY[name]))
 
     return one
 
@@ -46,7 +48,7 @@ def official(tmp_path_factory) -> Callable[[str], Any]:
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory) -> Callable[[str], dict[str, Any]]:
     """``keys("clip")``: what makes the reward read small weights that look at 32 x 32 pixels; the files are shared."""
-    return cache(lambda name: tiny.BUILDERS[name](tmp_path_factory.mktemp(name), tiny.small()[name]))
+    return cache(lambda name: tiny.BUILDERS[name](tmp_path_factory.mktemp(name), layouts.small()[name]))
 
 
 @pytest.fixture

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-import tiny_rewards
 import torch
 import yaml
 from conftest import CONFIGS
-from hydra.utils import instantiate
+from tiny import models as tiny
+from tiny import rewards as tiny_rewards
 from torch import Tensor
 
 from gradproj.cli import check_reward
 from gradproj.execution import contract
+from gradproj.execution import settings as inputs
 from gradproj.execution.contract import Broken
+from gradproj.execution.parts import make
 from gradproj.noise import initial_latent
 from gradproj.types import Method, Model, Reward
 
@@ -54,10 +55,10 @@ def _build(group: str, name: str) -> Any:
     if name == "named_colour":
         sys.path.insert(0, str(EXAMPLE))
         settings = yaml.safe_load((EXAMPLE / "rewards" / "named_colour.yaml").read_text())
-        return instantiate(settings)
+        return make(settings, name)
     settings = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
     settings = settings["model"] if group == "model" else settings
-    return instantiate(tiny_rewards.changed(settings, tiny_rewards.files(name)) if "source" in settings else settings)
+    return make(tiny_rewards.changed(settings, tiny_rewards.files(name)) if "source" in settings else settings, name)
 
 
 def test_something_of_every_group_is_found() -> None:
@@ -202,7 +203,7 @@ def test_the_command_says_line_by_line_what_is_kept(tmp_path: Path, capsys: pyte
 def test_method_answers_what_it_was_asked_in_shape_and_dtype_and_changes_nothing(
     name: str, protocol: str, compose, generators
 ):
-    method = instantiate(compose(f"method={name}", f"protocol={protocol}").method)
+    method = make(inputs.check(compose(f"method={name}", f"protocol={protocol}"))["method"], "method")
     assert isinstance(method, Method)
     latent, gradient = (
         initial_latent((3, 32, 32), [(0, 0), (1, 0)]),
@@ -223,6 +224,6 @@ def test_method_answers_what_it_was_asked_in_shape_and_dtype_and_changes_nothing
 @pytest.mark.parametrize("name", METHODS)
 def test_method_climbs_when_its_gradient_is_all_there_is(name: str, compose, generators):
     """From likely noise and with a large reward gradient, no regulariser turns the ascent into a descent."""
-    method = instantiate(compose(f"method={name}").method)
+    method = make(inputs.check(compose(f"method={name}"))["method"], "method")
     latent, gradient = initial_latent((3, 32, 32), [(0, 0)]), initial_latent((3, 32, 32), [(2, 0)])
     assert float((method.direction(latent, gradient, generators(1)) * gradient).sum()) > 0

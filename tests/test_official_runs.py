@@ -9,11 +9,11 @@ import official
 import pandas as pd
 import processes
 import pytest
-import tiny as tiny_models
-import tiny_rewards as tiny
 import torch
 from official import PAPER, build
 from PIL import Image as Pillow
+from tiny import models as tiny_models
+from tiny import rewards as tiny
 from torchvision import transforms
 
 from gradproj.cli.run import run_once

@@ -8,8 +8,8 @@ from typing import Any
 import fakes
 import pandas as pd
 import pytest
-import tiny
 import torch
+from tiny import models as tiny
 
 from gradproj.execution.batches import complete
 

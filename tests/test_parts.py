@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import test_command_line as line
 import torch
-from tiny_rewards import changed
+from tiny.rewards import changed
 
 from gradproj.execution import settings as inputs
 from gradproj.execution.compose import compose_stored

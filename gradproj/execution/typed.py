@@ -31,7 +31,8 @@ from gradproj.errors import UserError
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", type(None): "null"}
 EXAMPLES = {bool: "true", int: "1", float: "0.5", str: "TEXT", type(None): "null"}
-SHAPED = ("_type", "_error", "_equal", "_than", "_number", "is_instance_of", "needs_python_object")  # ``describe`` says
+# the ends of the names of those of pydantic's errors that ``describe`` puts into words
+SHAPED = ("_type", "_error", "_equal", "_than", "_too_short", "_number", "is_instance_of", "needs_python_object")
 
 
 class Said(NamedTuple):
@@ -130,6 +131,8 @@ def _said(kind: Any) -> Said | None:
 def _limit(limit: Any) -> str:
     words = {annotated_types.Ge: "at least", annotated_types.Gt: "above", annotated_types.Le: "at most"}
     words |= {annotated_types.Lt: "below", annotated_types.MultipleOf: "a multiple of"}
+    if isinstance(limit, annotated_types.MinLen):
+        return "not empty"
     if type(limit) not in words:
         return ""
     (value,) = (getattr(limit, field.name) for field in fields(limit))

@@ -54,8 +54,8 @@ def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, metho
 
     Where all are recorded no network is loaded. ``UserError`` for what the parts refuse, before anything is written.
     """
-    settings, after = inputs.split_rewards(settings)
     experiment = _experiment(settings, prompts)
+    settings, after = inputs.split_rewards(settings)
     run = _run(experiment, settings, model, method)
     share = inputs.images(settings, len(prompts))
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
@@ -74,9 +74,12 @@ def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, metho
 
 
 def _experiment(settings: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:
-    made, climbed = parts(settings), target(settings)
+    """All parts are made and checked, so that what they lack or refuse is told at once; those of the loop are kept."""
+    made = parts(settings)
     check(made, settings, prompts)
-    return Experiment(**made, target=climbed, prompts=prompts, **{key: settings[key] for key in LOOP})
+    now = inputs.split_rewards(settings)[0]["rewards"]
+    made["rewards"] = {name: made["rewards"][name] for name in now}
+    return Experiment(**made, target=target(settings), prompts=prompts, **{key: settings[key] for key in LOOP})
 
 
 def _run(experiment: Experiment, settings: Mapping[str, Any], model: str, method: str) -> Run:

@@ -1,14 +1,16 @@
 """FLUX.1-schnell: one Euler step of a rectified flow, 512 px, N = 65,536."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Le
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from torch import Tensor
 
 from gradproj.errors import UserError
-from gradproj.pretrained.one_step import OneStepModel
+from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
+from gradproj.pretrained.one_step import OneStepModel, Resolution
 from gradproj.types import Image, Latent
 
 
@@ -17,7 +19,7 @@ class Flux(OneStepModel):
 
     ``flattening`` says in which order the latent is laid out, which the projection's spectrum sees: ``packed``
     ((resolution / 16)^2, 64), the transformer's tokens, or ``unpacked`` (16, resolution / 8, resolution / 8), the
-    decoder's planes.
+    decoder's planes. There is no float16: FLUX's activations leave its range, and the picture is NaN.
     """
 
     kind = FluxPipeline
@@ -25,15 +27,18 @@ class Flux(OneStepModel):
     denoiser = "transformer"
     answers = ("encoder_hidden_states", "pooled_projections", None)
     patch = 2
-    refused = {"float16": "FLUX's activations leave its range and the picture is NaN"}  # noqa: RUF012
 
-    def __init__(self, text_length: int, flattening: str, **common: Any) -> None:
-        if flattening not in ("packed", "unpacked"):
-            raise UserError(f"flattening must be packed or unpacked, got {flattening!r}: type model.flattening=packed")
-        if not isinstance(text_length, int) or not 0 < text_length <= 512:
-            raise UserError(f"text_length must be 1 to 512 tokens, got {text_length!r}: type model.text_length=256")
+    def __init__(
+        self,
+        resolution: Resolution,
+        dtype: Literal["bfloat16", "float32", "float64"],
+        text_length: Annotated[int, Ge(1), Le(512)],
+        flattening: Literal["packed", "unpacked"],
+        source: PipelineSource,
+        memory: PipelineMemory,
+    ) -> None:
         self.text_length, self.flattening = text_length, flattening
-        super().__init__(**common)
+        super().__init__(resolution, dtype, source, memory)
         channels, side = self.latent_shape[0], self.side
         packed, unpacked = (side**2, channels), (channels // 4, 2 * side, 2 * side)
         self.latent_shape = packed if flattening == "packed" else unpacked

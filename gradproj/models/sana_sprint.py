@@ -12,7 +12,8 @@ from diffusers import SanaSprintPipeline, SCMScheduler
 from torch import Tensor, nn
 
 from gradproj.errors import UserError
-from gradproj.pretrained.one_step import OneStepModel
+from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
+from gradproj.pretrained.one_step import Dtype, OneStepModel, Resolution
 from gradproj.pretrained.precision import GradientRange
 from gradproj.types import Image, Latent
 
@@ -32,11 +33,16 @@ class SanaSprint(OneStepModel):
     answers = ("encoder_hidden_states", "encoder_attention_mask")
     vae_levels = "encoder_block_out_channels"
 
-    def __init__(self, guidance_scale: float, **common: Any) -> None:
-        if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, (int, float)):
-            raise UserError(f"guidance_scale must be a number, got {guidance_scale!r}: type model.guidance_scale=4.5")
+    def __init__(
+        self,
+        resolution: Resolution,
+        dtype: Dtype,
+        guidance_scale: float,
+        source: PipelineSource,
+        memory: PipelineMemory,
+    ) -> None:
         self.guidance_scale = guidance_scale
-        super().__init__(**common)
+        super().__init__(resolution, dtype, source, memory)
         defaults = json.dumps([DEFAULTS["max_timesteps"], self.prompting()], sort_keys=True)
         self.weights["defaults of SanaSprintPipeline"] = hashlib.sha256(defaults.encode()).hexdigest()
 

@@ -10,8 +10,8 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from torch import Tensor
 
 from gradproj.pretrained.euler import EulerStep
-from gradproj.pretrained.nodes import PipelineSource, as_node
-from gradproj.pretrained.one_step import OneStepModel
+from gradproj.pretrained.nodes import PipelineMemory, PipelineSource, Text
+from gradproj.pretrained.one_step import Dtype, OneStepModel, Resolution
 from gradproj.pretrained.precision import GradientRange
 from gradproj.pretrained.source import Component, fetch_component
 from gradproj.types import Image, Latent
@@ -23,8 +23,8 @@ PUBLISHED, FIXED_VAE = "stabilityai/sdxl-turbo", "madebyollin/sdxl-vae-fp16-fix"
 class SDXLSource(PipelineSource):
     """``vae_repo``: see SDXLTurbo."""
 
-    vae_repo: str | None
-    vae_revision: str
+    vae_repo: Text | None
+    vae_revision: Text
 
 
 class SDXLTurbo(OneStepModel):
@@ -41,16 +41,16 @@ class SDXLTurbo(OneStepModel):
     denoiser = "unet"
     answers = ("encoder_hidden_states", None, "text_embeds", None)
 
-    def __init__(self, source: SDXLSource | Mapping[str, Any], **common: Any) -> None:
-        super().__init__(source=as_node(SDXLSource, source), **common)
-        size = self.resolution
-        self.size_and_crop = torch.tensor([size, size, 0, 0, size, size], dtype=self.dtype, device=self.device)
+    def __init__(self, resolution: Resolution, dtype: Dtype, source: SDXLSource, memory: PipelineMemory) -> None:
+        super().__init__(resolution, dtype, source, memory)
+        size = [resolution, resolution]
+        self.size_and_crop = torch.tensor([*size, 0, 0, *size], dtype=self.dtype, device=self.device)
 
-    def find_replacement(self, source: PipelineSource) -> Callable[[], Component] | None:
-        vae = source.vae_repo  # type: ignore[attr-defined]
+    def find_replacement(self, source: SDXLSource) -> Callable[[], Component] | None:
+        vae = source.vae_repo
         if vae == "auto":
             vae = FIXED_VAE if source.repo == PUBLISHED else None
-        return partial(fetch_component, AutoencoderKL, vae, source.vae_revision) if vae else None  # type: ignore[attr-defined]
+        return partial(fetch_component, AutoencoderKL, vae, source.vae_revision) if vae else None
 
     @cached_property
     def pipeline(self) -> Any:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, PreTrainedModel
 
 from gradproj.errors import UserError
-from gradproj.pretrained.nodes import FileSource, TowerMemory
+from gradproj.pretrained.nodes import FileSource, RewardDtype, TowerMemory
 from gradproj.pretrained.preprocess import Pixels
 from gradproj.pretrained.recompute import recompute
-from gradproj.pretrained.weights_file import Files, fill, locate, parse_form, read
+from gradproj.pretrained.weights_file import Files, fill, locate, read
 from gradproj.types import Score
 
 Network = TypeVar("Network", bound=PreTrainedModel)
@@ -41,13 +41,13 @@ class Tower(Generic[Network]):
         self,
         kind: type[Network],
         source: FileSource,
-        dtype: str,
+        dtype: RewardDtype,
         memory: TowerMemory,
         device: torch.device,
         unused: Sequence[str] = (),
     ) -> None:
-        self.kind, self.dtype, self.checkpointing, self.device = kind, dtype, memory.checkpointing, device
-        self.form, self.unused = parse_form(dtype, memory.checkpointing), unused
+        self.kind, self.dtype, self.memory, self.device = kind, dtype, memory, device
+        self.form, self.unused = getattr(torch, dtype), unused
         large = {"model.safetensors": source.sha256}
         self.files = locate(source.repo, source.revision, large, {"config.json": None})
         try:
@@ -66,7 +66,7 @@ class Tower(Generic[Network]):
 
     @cached_property
     def network(self) -> Network:
-        key = (self.kind, *self.weights.items(), self.dtype, self.checkpointing, self.device)
+        key = (self.kind, *self.weights.items(), self.dtype, self.memory, self.device)
         shared = _towers.get(key)
         if not isinstance(shared, self.kind):
             shared = _towers[key] = self._load()
@@ -77,7 +77,7 @@ class Tower(Generic[Network]):
         path, build = self.files.fetch() / "model.safetensors", self.kind
         tower: Any = fill(lambda: build(config), read(path), path, (*OLD_BUFFERS, *self.unused))  # type: ignore[arg-type]
         blocks = [block for name, block in tower.named_modules() if name.endswith("vision_model.encoder.layers")]
-        apply_checkpointing(self.checkpointing, [block for layers in blocks for block in layers.children()])
+        apply_checkpointing(self.memory.checkpointing, [block for layers in blocks for block in layers.children()])
         scale = getattr(tower, "logit_scale", None)
         tower = tower.to(device=self.device, dtype=self.form)
         if scale is not None:  # a unit, not a weight: bfloat16 would make 100 into 98.9
@@ -85,7 +85,7 @@ class Tower(Generic[Network]):
         return tower
 
 
-def apply_checkpointing(policy: str, blocks: Sequence[nn.Module]) -> None:
+def apply_checkpointing(policy: Literal["none", "blocks"], blocks: Sequence[nn.Module]) -> None:
     """``blocks``: run each of them again in the backward pass instead of keeping its activations; ``none``: keep them.
 
     transformers' own switch does nothing in eval mode, which a frozen network is in.

@@ -17,19 +17,13 @@ from gradproj.files import place
 from gradproj.pretrained.source import Source
 
 
-def check_cache(cache: str) -> None:
-    """``UserError`` unless ``cache`` can be a folder's name."""
-    if not isinstance(cache, str) or not cache:
-        raise UserError(f"cache must be a folder, got {cache!r}: type model.source.cache=PATH")
-
-
 def parse_device(name: str | None, device: torch.device) -> torch.device:
     """The text encoders' device: ``device`` if none is named."""
     try:
         return torch.device(name or device)
     except RuntimeError as error:
         raise UserError(
-            f"text_encoder_device must be null or a device such as cpu or cuda:1, got {name!r}: "
+            f"model.memory.text_encoder_device must be null or a device such as cpu or cuda:1, got {name!r}: "
             "type model.memory.text_encoder_device=cpu"
         ) from error
 

@@ -17,8 +17,6 @@ VOCABULARIES = ({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"spiece.model
 
 def local_folder(repo: str) -> Path | None:
     """The folder that ``repo`` names; None for a hub id; ``UserError`` for a path where there is no folder."""
-    if not isinstance(repo, str) or not repo:
-        raise UserError(f"repo={repo!r}: expected a hub id (owner/name) or a folder")
     path = Path(repo).expanduser()
     if path.is_dir():
         return path
@@ -28,11 +26,11 @@ def local_folder(repo: str) -> Path | None:
 
 
 def latent_side(resolution: int, multiple: int) -> int:
-    """``resolution`` / ``multiple``; ``UserError`` unless it is a whole number, at least 1."""
-    if not isinstance(resolution, int) or resolution < multiple or resolution % multiple:
-        near = max(resolution // multiple, 1) if isinstance(resolution, int) else 32
+    """``resolution`` / ``multiple``; ``UserError`` unless it is a whole number."""
+    if resolution % multiple:
+        near = max(resolution // multiple, 1) * multiple
         raise UserError(
-            f"resolution must be a multiple of {multiple}, got {resolution!r}: type model.resolution={near * multiple}"
+            f"model.resolution must be a multiple of {multiple}, got {resolution}: type model.resolution={near}"
         )
     return resolution // multiple
 

@@ -3,15 +3,22 @@
 ``source`` says where the weights come from; the name covers the weights themselves (``weights``, names and hashes)
 instead. ``memory`` says how the networks fit in memory, which changes no number. All else that a part is given changes
 its numbers and stands beside the two.
+
+The annotations here and in every constructor are what ``execution.parts`` checks a person's settings against, before
+anything is made.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from gradproj.errors import UserError
+from annotated_types import MinLen
+from pydantic import Field
 
-Node = TypeVar("Node")
+from gradproj.pretrained.recompute import Policy
+
+Text = Annotated[str, MinLen(1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+RewardDtype = Literal["float32", "bfloat16", "float64"]  # float16 would round a reward's small gradients to zero
 
 
 @dataclass(frozen=True)
@@ -22,10 +29,10 @@ class PipelineSource:
     folder of the prompts' embeddings.
     """
 
-    repo: str
-    revision: str
-    variant: str | None
-    cache: str
+    repo: Text
+    revision: Text
+    variant: Text | None
+    cache: Text
 
 
 @dataclass(frozen=True)
@@ -35,18 +42,18 @@ class PipelineMemory:
     ``text_encoder_device`` is where the text encoders are while prompts are encoded; None: where the model is.
     """
 
-    checkpointing: Literal["none", "blocks", "full"]
-    decoder_checkpointing: Literal["none", "blocks", "full"]
-    text_encoder_device: str | None
+    checkpointing: Policy
+    decoder_checkpointing: Policy
+    text_encoder_device: Text | None
 
 
 @dataclass(frozen=True)
 class FileSource:
     """A weight file: in a hub repository at ``revision`` or in a local folder; ``sha256`` None: not compared."""
 
-    repo: str
-    revision: str
-    sha256: str | None
+    repo: Text
+    revision: Text
+    sha256: Sha256 | None
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,3 @@ class TowerMemory:
     """``blocks``: the transformer's blocks are computed again in the backward pass instead of kept."""
 
     checkpointing: Literal["none", "blocks"]
-
-
-def as_node(kind: type[Node], value: Node | Mapping[str, Any]) -> Node:
-    """``value`` as a ``kind``; ``UserError`` for a mapping with other keys."""
-    if isinstance(value, kind):
-        return value
-    try:
-        return kind(**value)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise UserError(f"{kind.__name__}: {error}") from error

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
+import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from gradproj.errors import UserError, all_of
-from gradproj.pretrained import precision
-from gradproj.pretrained.embeddings import PromptEmbeddings, check_cache, parse_device
+from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
 from gradproj.pretrained.layout import latent_side
-from gradproj.pretrained.nodes import PipelineMemory, PipelineSource, as_node
-from gradproj.pretrained.recompute import check_policies, recompute
-from gradproj.pretrained.source import Component, Source, fetch
+from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
+from gradproj.pretrained.recompute import Policy, recompute
+from gradproj.pretrained.source import Component, fetch
 from gradproj.types import Image, default_device
+
+Dtype = Literal["bfloat16", "float16", "float32", "float64"]
+Resolution = Annotated[int, Ge(16)]  # pixels a side
 
 
 class OneStepModel:
@@ -29,34 +33,27 @@ class OneStepModel:
     answers: ClassVar[tuple[str | None, ...]]  # what the denoiser calls the answers of encode_prompt; None: not used
     vae_levels: ClassVar[str] = "block_out_channels"  # the key of the VAE's config that has an entry per level
     patch: ClassVar[int] = 1  # latent pixels a side that the denoiser takes together
-    refused: ClassVar[Mapping[str, str]] = {}  # number type -> why it cannot be
 
-    def __init__(
-        self,
-        resolution: int,
-        dtype: str,
-        source: PipelineSource | Mapping[str, Any],
-        memory: PipelineMemory | Mapping[str, Any],
-        find: Callable[..., Source] = fetch,
-    ) -> None:
-        where, memory = as_node(PipelineSource, source), as_node(PipelineMemory, memory)
-        self.dtype, self.device, self.resolution = precision.parse(dtype, self.refused), default_device(), resolution
+    def __init__(self, resolution: Resolution, dtype: Dtype, source: PipelineSource, memory: PipelineMemory) -> None:
+        self.dtype, self.device, self.resolution = getattr(torch, dtype), default_device(), resolution
         encoder_device = parse_device(memory.text_encoder_device, self.device)
-        check_cache(where.cache)
-        self.policies = {key: getattr(memory, key) for key in ("decoder_checkpointing", "checkpointing")}
-        check_policies(**self.policies)
-        replacement = self.find_replacement(where)
+        self.policies: dict[str, Policy] = {
+            "decoder_checkpointing": memory.decoder_checkpointing,
+            "checkpointing": memory.checkpointing,
+        }
+        replacement = self.find_replacement(source)
         self.picture = [self.denoiser] if replacement else [self.denoiser, "vae"]
         parts = [*self.text, *self.picture, "scheduler"]
         self.replacement, small = all_of(
-            replacement or (lambda: None), lambda: find(where.repo, where.revision, where.variant, self.kind, parts)
+            replacement or (lambda: None),
+            lambda: fetch(source.repo, source.revision, source.variant, self.kind, parts),
         )
         config = small.config(self.denoiser)
         if not isinstance(config.get("in_channels"), int):
             raise UserError(
-                f"{where.repo}/{self.denoiser}/config.json has no in_channels: it is not of the kind needed"
+                f"{source.repo}/{self.denoiser}/config.json has no in_channels: it is not of the kind needed"
             )
-        self.scale = self._scale(self.replacement.config if self.replacement else small.config("vae"), where.repo)
+        self.scale = self._scale(self.replacement.config if self.replacement else small.config("vae"), source.repo)
         self.side = latent_side(resolution, self.scale * self.patch)
         self.scheduler = small.scheduler()
         self.plan(config, self.scheduler)
@@ -69,7 +66,7 @@ class OneStepModel:
             dtype=self.dtype,
             device=self.device,
             encoder_device=encoder_device,
-            cache=where.cache,
+            cache=source.cache,
             names=self.answers,
             settings=self.prompting(),
         )
@@ -81,7 +78,7 @@ class OneStepModel:
             raise UserError(f"{repo}: the VAE's config.json has no {self.vae_levels}: it is not of the kind needed")
         return 2 ** (len(levels) - 1)
 
-    def find_replacement(self, source: PipelineSource) -> Callable[[], Component] | None:
+    def find_replacement(self, source: Any) -> Callable[[], Component] | None:
         """What finds the VAE that stands in for the pipeline's own; None: that one is used."""
         return None
 

@@ -1,25 +1,9 @@
-"""The number types a network may run in, and half precision's narrow range kept from swallowing a gradient."""
+"""Half precision's narrow range, kept from swallowing a gradient."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from gradproj.errors import UserError
-
-NAMES = ("bfloat16", "float16", "float32", "float64")
-
-
-def parse(name: str, refused: Mapping[str, str] | None = None) -> torch.dtype:
-    """The torch dtype of a YAML's ``dtype``; ``refused`` maps a name to why this model cannot run in it."""
-    reason = (refused or {}).get(name)
-    names = [one for one in NAMES if one not in (refused or {})]
-    if reason:
-        raise UserError(f"dtype={name} is refused: {reason}; type model.dtype={names[0]}")
-    if name not in names:
-        raise UserError(f"dtype must be one of {', '.join(names)}, got {name!r}: type model.dtype={names[0]}")
-    return getattr(torch, name)
 
 
 class GradientRange:

@@ -6,24 +6,16 @@ due (activation checkpointing). ``full`` also keeps nothing but the input of the
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gradproj.errors import UserError
-
-POLICIES = ("none", "blocks", "full")
-
-
-def check_policies(**policies: str) -> None:
-    """``UserError`` unless every one is one of POLICIES; the names are the keys that the person typed."""
-    for key, policy in policies.items():
-        if policy not in POLICIES:
-            raise UserError(f"{key} must be {', '.join(POLICIES)}, got {policy!r}: type model.memory.{key}=none")
+Policy = Literal["none", "blocks", "full"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
-def recompute(network: nn.Module, policy: str, blocks: Iterable[nn.Module] = ()) -> None:
+def recompute(network: nn.Module, policy: Policy, blocks: Iterable[nn.Module] = ()) -> None:
     """Give ``network`` its activation policy, in place. ``blocks`` are for a network that does not know its own.
 
     diffusers' networks know theirs and honour this in eval mode; its DC-AE decoder does not.

@@ -21,7 +21,6 @@ from gradproj.pretrained.layout import local_folder
 Network = TypeVar("Network", bound=nn.Module)
 FUZZ = (LookupError, TypeError, AttributeError)  # what a tampered pickle makes of torch.load
 State = dict[str, Tensor]
-DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float64")}
 
 
 @dataclass(frozen=True)
@@ -146,12 +145,3 @@ def fill(build: Callable[[], Network], state: State, path: Path, unused: Sequenc
             raise UserError(f"{where} {shown}, so {path} was not made for it: give the published file")
     network.load_state_dict({key: state[key] for key in expected}, assign=True)
     return network.eval().requires_grad_(False)
-
-
-def parse_form(dtype: str, checkpointing: str) -> torch.dtype:
-    """The torch dtype that a reward's ``dtype`` names; ``UserError`` with the choices for that or the other key."""
-    if dtype not in DTYPES:
-        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}: type float32")
-    if checkpointing not in ("none", "blocks"):
-        raise UserError(f"checkpointing must be none or blocks, got {checkpointing!r}: type none")
-    return DTYPES[dtype]

@@ -3,10 +3,9 @@
 Source: https://github.com/christophschuhmann/improved-aesthetic-predictor (simple_inference.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
@@ -15,7 +14,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from gradproj.errors import all_of
 from gradproj.pretrained.clip_tower import Tower, embed_image
-from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
+from gradproj.pretrained.nodes import FileSource, RewardDtype, Sha256, Text, TowerMemory
 from gradproj.pretrained.preprocess import centre_torchvision, fit, fit_pictures, pair_up
 from gradproj.pretrained.score_head import ScoreHead
 from gradproj.pretrained.weights_file import fill, one_file, read
@@ -31,24 +30,18 @@ class AestheticSource(FileSource):
     ``predictor``: the head, a URL or a local file, with ``predictor_sha256`` (None, of a local file: not compared).
     """
 
-    predictor: str
-    predictor_sha256: str | None
+    predictor: Text
+    predictor_sha256: Sha256 | None
 
 
 class Aesthetic:
     """Unit: mean human rating, about 1 to 10. Reads no prompt. ``UserError`` for weights that do not fit."""
 
-    def __init__(
-        self,
-        dtype: str,
-        source: AestheticSource | Mapping[str, Any],
-        memory: TowerMemory | Mapping[str, Any],
-    ) -> None:
-        where, memory = as_node(AestheticSource, source), as_node(TowerMemory, memory)
+    def __init__(self, dtype: RewardDtype, source: AestheticSource, memory: TowerMemory) -> None:
         self.device = default_device()
         self.tower, (self.predictor, found) = all_of(
-            lambda: Tower(CLIPVisionModelWithProjection, where, dtype, memory, self.device, TEXT_HALF),
-            lambda: one_file(where.predictor, where.predictor_sha256),
+            lambda: Tower(CLIPVisionModelWithProjection, source, dtype, memory, self.device, TEXT_HALF),
+            lambda: one_file(source.predictor, source.predictor_sha256),
         )
         self.weights = {**self.tower.weights, f"predictor {self.predictor.name}": found}
         self.size = self.tower.size

@@ -3,8 +3,7 @@
 Source: https://huggingface.co/laion/CLIP-ViT-H-14-laion2B-s32B-b79K (transformers' CLIPModel and CLIPProcessor).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from PIL.Image import Image as Picture
@@ -13,7 +12,7 @@ from transformers import CLIPModel
 
 from gradproj.errors import all_of
 from gradproj.pretrained.clip_tower import Embedding, Prompts, Tower, cosine, embed_image
-from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
+from gradproj.pretrained.nodes import FileSource, RewardDtype, TowerMemory
 from gradproj.pretrained.preprocess import centre_transformers, fit, fit_pictures, pair_up
 from gradproj.pretrained.weights_file import locate
 from gradproj.types import Image, Score, default_device
@@ -25,16 +24,11 @@ class Clip:
     ``source``: weights and tokenizer; ``sha256`` is of model.safetensors. ``UserError`` for what does not fit.
     """
 
-    def __init__(
-        self,
-        dtype: str,
-        source: FileSource | Mapping[str, Any],
-        memory: TowerMemory | Mapping[str, Any],
-    ) -> None:
-        self.device, where = default_device(), as_node(FileSource, source)
+    def __init__(self, dtype: RewardDtype, source: FileSource, memory: TowerMemory) -> None:
+        self.device = default_device()
         self.tower, words = all_of(
-            lambda: Tower(CLIPModel, where, dtype, as_node(TowerMemory, memory), self.device),
-            lambda: locate(where.repo, where.revision, {}, {"tokenizer.json": None}),
+            lambda: Tower(CLIPModel, source, dtype, memory, self.device),
+            lambda: locate(source.repo, source.revision, {}, {"tokenizer.json": None}),
         )
         self.prompts = Prompts(self.tower, words)
         self.weights = {**self.tower.weights, **self.prompts.weights}

@@ -5,7 +5,7 @@ Source: https://github.com/tgxs002/HPSv2 (package hpsv2 1.2.0, img_score.py), ar
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,9 @@ from torch import Tensor
 
 from gradproj.errors import UserError
 from gradproj.pretrained.clip_tower import Embedding, apply_checkpointing, cosine, remember
-from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
+from gradproj.pretrained.nodes import FileSource, RewardDtype, Text, TowerMemory
 from gradproj.pretrained.preprocess import fit_inside, pair_up, to_tensor
-from gradproj.pretrained.weights_file import fill, locate, parse_form, read
+from gradproj.pretrained.weights_file import fill, locate, read
 from gradproj.types import Image, Score, default_device
 
 
@@ -29,7 +29,7 @@ from gradproj.types import Image, Score, default_device
 class HPSv2Source(FileSource):
     """``architecture``: an open_clip model's name, or a JSON file of that form; ``weights`` has its hash."""
 
-    architecture: str
+    architecture: Text
 
 
 class HPSv2:
@@ -38,17 +38,10 @@ class HPSv2:
     ``file``: the version's file in ``source``. ``UserError`` for weights that do not fit.
     """
 
-    def __init__(
-        self,
-        file: str,
-        dtype: str,
-        source: HPSv2Source | Mapping[str, Any],
-        memory: TowerMemory | Mapping[str, Any],
-    ) -> None:
-        where, memory = as_node(HPSv2Source, source), as_node(TowerMemory, memory)
-        self.device, self.file, self.checkpointing = default_device(), file, memory.checkpointing
-        self.form, self.sizes = parse_form(dtype, memory.checkpointing), _architecture(where.architecture)
-        self.files = locate(where.repo, where.revision, {file: where.sha256})
+    def __init__(self, file: Text, dtype: RewardDtype, source: HPSv2Source, memory: TowerMemory) -> None:
+        self.device, self.file, self.memory = default_device(), file, memory
+        self.form, self.sizes = getattr(torch, dtype), _architecture(source.architecture)
+        self.files = locate(source.repo, source.revision, {file: source.sha256})
         sizes = hashlib.sha256(json.dumps(self.sizes, sort_keys=True).encode()).hexdigest()
         self.weights = {**self.files.weights, "architecture": sizes}
         self.known: dict[str, Tensor] = {}
@@ -57,7 +50,7 @@ class HPSv2:
     def network(self) -> Any:
         path = self.files.fetch() / self.file
         network: Any = fill(lambda: open_clip.CLIP(**self.sizes), read(path), path)
-        apply_checkpointing(self.checkpointing, list(network.visual.transformer.resblocks))
+        apply_checkpointing(self.memory.checkpointing, list(network.visual.transformer.resblocks))
         return network.to(device=self.device, dtype=self.form)
 
     @cached_property

@@ -3,11 +3,10 @@
 Source: https://github.com/THUDM/ImageReward (package image-reward 1.5, ImageReward.py), arXiv 2304.05977.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -18,9 +17,9 @@ from torch import Tensor
 from gradproj.errors import UserError, all_of
 from gradproj.pretrained.blip import BlipReward, load_blip
 from gradproj.pretrained.clip_tower import apply_checkpointing
-from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
+from gradproj.pretrained.nodes import FileSource, RewardDtype, Sha256, Text, TowerMemory
 from gradproj.pretrained.preprocess import centre_torchvision, fit, fit_pictures, pair_up
-from gradproj.pretrained.weights_file import locate, parse_form
+from gradproj.pretrained.weights_file import locate
 from gradproj.types import Image, Score, default_device
 
 LENGTH = 35  # tokens of a prompt, start and end included; a longer prompt is cut
@@ -31,9 +30,9 @@ MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the head's output, fro
 class ImageRewardSource(FileSource):
     """``tokenizer``: where vocab.txt (of ``tokenizer_sha256``, None: not compared) is, at ``tokenizer_revision``."""
 
-    tokenizer: str
-    tokenizer_revision: str
-    tokenizer_sha256: str | None
+    tokenizer: Text
+    tokenizer_revision: Text
+    tokenizer_sha256: Sha256 | None
 
 
 class ImageReward:
@@ -42,19 +41,12 @@ class ImageReward:
     ``file``: the weights, beside med_config.json in ``source``. ``UserError`` for weights that do not fit.
     """
 
-    def __init__(
-        self,
-        file: str,
-        dtype: str,
-        source: ImageRewardSource | Mapping[str, Any],
-        memory: TowerMemory | Mapping[str, Any],
-    ) -> None:
-        where, memory = as_node(ImageRewardSource, source), as_node(TowerMemory, memory)
-        self.device, self.file, self.checkpointing = default_device(), file, memory.checkpointing
-        self.form = parse_form(dtype, memory.checkpointing)
+    def __init__(self, file: Text, dtype: RewardDtype, source: ImageRewardSource, memory: TowerMemory) -> None:
+        self.device, self.file, self.memory = default_device(), file, memory
+        self.form = getattr(torch, dtype)
         self.files, words = all_of(
-            lambda: locate(where.repo, where.revision, {file: where.sha256}, {"med_config.json": None}),
-            lambda: locate(where.tokenizer, where.tokenizer_revision, {}, {"vocab.txt": where.tokenizer_sha256}),
+            lambda: locate(source.repo, source.revision, {file: source.sha256}, {"med_config.json": None}),
+            lambda: locate(source.tokenizer, source.tokenizer_revision, {}, {"vocab.txt": source.tokenizer_sha256}),
         )
         self.words = words.folder / "vocab.txt"
         self.weights = dict(self.files.weights)
@@ -68,7 +60,7 @@ class ImageReward:
         known, found = network.text.config.vocab_size, self.tokenizer.get_vocab_size()
         if found > known:
             raise UserError(f"{self.words} has {found - 2} words and two are added, the network knows {known}")
-        apply_checkpointing(self.checkpointing, [*network.vision.encoder.layers, *network.text.encoder.layer])
+        apply_checkpointing(self.memory.checkpointing, [*network.vision.encoder.layers, *network.text.encoder.layer])
         return network.to(device=self.device, dtype=self.form)
 
     @property

@@ -3,9 +3,8 @@
 Source: https://huggingface.co/yuvalkirstain/PickScore_v1 (model card), arXiv 2305.01569.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
@@ -13,7 +12,7 @@ from transformers import CLIPModel
 
 from gradproj.errors import all_of
 from gradproj.pretrained.clip_tower import Embedding, Prompts, Tower, cosine, embed_image
-from gradproj.pretrained.nodes import FileSource, TowerMemory, as_node
+from gradproj.pretrained.nodes import FileSource, RewardDtype, Text, TowerMemory
 from gradproj.pretrained.preprocess import centre_transformers, fit, fit_pictures, pair_up
 from gradproj.pretrained.weights_file import locate
 from gradproj.types import Image, Score, default_device
@@ -23,8 +22,8 @@ from gradproj.types import Image, Score, default_device
 class PickScoreSource(FileSource):
     """``sha256`` is of model.safetensors; ``tokenizer``: where tokenizer.json is, at ``tokenizer_revision``."""
 
-    tokenizer: str
-    tokenizer_revision: str
+    tokenizer: Text
+    tokenizer_revision: Text
 
 
 class PickScore:
@@ -33,16 +32,11 @@ class PickScore:
     ``UserError`` for weights that do not fit.
     """
 
-    def __init__(
-        self,
-        dtype: str,
-        source: PickScoreSource | Mapping[str, Any],
-        memory: TowerMemory | Mapping[str, Any],
-    ) -> None:
-        self.device, where = default_device(), as_node(PickScoreSource, source)
+    def __init__(self, dtype: RewardDtype, source: PickScoreSource, memory: TowerMemory) -> None:
+        self.device = default_device()
         self.tower, words = all_of(
-            lambda: Tower(CLIPModel, where, dtype, as_node(TowerMemory, memory), self.device),
-            lambda: locate(where.tokenizer, where.tokenizer_revision, {}, {"tokenizer.json": None}),
+            lambda: Tower(CLIPModel, source, dtype, memory, self.device),
+            lambda: locate(source.tokenizer, source.tokenizer_revision, {}, {"tokenizer.json": None}),
         )
         self.prompts = Prompts(self.tower, words)
         self.weights = {**self.tower.weights, **self.prompts.weights}

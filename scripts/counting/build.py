@@ -2,8 +2,6 @@
 
 import inspect
 import json
-import pkgutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from gradproj.execution.parts import make
 from gradproj.pretrained import one_step
 from gradproj.pretrained.source import Source, freeze
 
@@ -90,24 +89,17 @@ class RandomSource(Source):
 
 def model(size: Size, device: torch.device, **changes: Any) -> Any:
     """Our class with its YAML's values, ``size``'s settings and ``changes``, on ``device`` (meta: shapes alone)."""
-    values = yaml.safe_load((CONFIGS / f"{size.model}.yaml").read_text(encoding="utf-8"))["model"]
+    node = yaml.safe_load((CONFIGS / f"{size.model}.yaml").read_text(encoding="utf-8"))["model"]
     changes = dict(size.settings) | changes
-    kind = pkgutil.resolve_name(values.pop("_target_"))
+    node["source"]["cache"] = "unused"
+    for inner in (node["source"], node["memory"]):
+        inner |= {key: changes.pop(key) for key in [*changes] if key in inner}
 
     def find(repo: str, revision: str, variant: str | None, pipeline: type[Any], parts: Sequence[str]) -> RandomSource:
         return RandomSource(Path(repo), repo, None, variant, pipeline, parts, {}, size.parts)
 
-    values["source"] |= {"cache": "unused"}
-    for node in ("source", "memory"):
-        values[node] |= {key: changes.pop(key) for key in [*changes] if key in values[node]}
-    return on(device, kind, **values | changes, find=find)
-
-
-def on(device: torch.device, kind: type[Any], **values: Any) -> Any:
-    """A model or reward on another device than the default one."""
-    module = one_step if issubclass(kind, one_step.OneStepModel) else sys.modules[kind.__module__]
-    with patch.object(module, "default_device", lambda: device):
-        return kind(**values)
+    with patch.object(one_step, "fetch", find), patch.object(one_step, "default_device", lambda: device):
+        return make(node | changes, "model")
 
 
 def condition(size: Size, made: Any, batch: int = 1) -> dict[str, Tensor]:

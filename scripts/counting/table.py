@@ -7,7 +7,7 @@ import torch
 
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
 
-from .build import Size, condition, model, networks, on, parameters
+from .build import Size, condition, model, networks, parameters
 from .count import count
 from .measure import measure
 
@@ -117,7 +117,8 @@ def measured(size: Size, device: torch.device, policy: str, rounds: int, warm: i
     """One model under one policy for both networks, with random weights on ``device``."""
     torch.manual_seed(0)
     policies = {"checkpointing": policy, "decoder_checkpointing": policy}
-    made, reward = model(size, device, **policies, **changes), on(device, ShapesAesthetic)
+    made, reward = model(size, device, **policies, **changes), ShapesAesthetic()
+    reward.device = device  # its network comes at its first use
     result = measure(made, reward, condition(size, made), rounds, warm)
     return {
         "model": size.name,

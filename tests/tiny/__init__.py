@@ -1,0 +1,1 @@
+"""Stand-ins for the published weights: the same files in the same layouts, a few channels wide, random numbers."""
