@@ -19,7 +19,7 @@ from made_up import table
 from PIL import Image as Pillow
 from scored import DOCS, EXAMPLE, launch, recorded
 
-from gradproj.cli import check_reward
+from gradproj.cli import check_reward, replay
 from gradproj.report.build import build
 from gradproj.runs import scores
 from gradproj.runs.folder import Run
@@ -69,7 +69,7 @@ def test_the_pages_commands_work_in_another_folder_without_a_change_in_gradproj(
 ) -> None:
     """Climbed, held out after the run, and given to an old run: the last two agree."""
     shutil.copytree(EXAMPLE, tmp_path / "example_reward")
-    first, climbed, _, _, held_out, again, check = shown()
+    first, climbed, _, _, held_out, again, replayed, check = shown()
     assert first == ["export", "PYTHONPATH=example_reward"]
     monkeypatch.chdir(tmp_path)
     assert check_reward.main(check[2:]) == 0
@@ -92,6 +92,7 @@ def test_the_pages_commands_work_in_another_folder_without_a_change_in_gradproj(
     start, kept = recorded(run, "named_colour")[ImageId(0, 0)]
     assert kept > start
     assert run.config["rewards"]["named_colour"] == {"_target_": "named_colour.NamedColour", "width": 0.5}
+    assert replay.main([str(run.folder), *replayed[3:]]) == 0
     given = scores.read(do(held_out, "after", "held_out=after"))["named_colour"]
     assert given.values[ImageId(0, 0)][0] == pytest.approx(start, rel=1e-5)
     old = launch(tmp_path / "old", *small, "reward=shapes_matcher", "rewards=[shapes_matcher]", "seeds=1")

@@ -1,6 +1,7 @@
 """Settings composed from the YAML files outside of a command: of one reward, or of a run made earlier."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -13,6 +14,8 @@ from gradproj.errors import UserError
 from gradproj.execution.overrides import COMPLAINTS, data_folder, explained
 from gradproj.execution.parts import make
 from gradproj.runs.naming import is_own, restored, science
+
+KNOWN = re.compile(r"gradproj\.(models|rewards)\.\w+\.[A-Z]\w*|gradproj\.methods\.\w+\.method|torch\.optim\.[A-Z]\w*")
 
 
 def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -34,6 +37,20 @@ def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> 
         key: OmegaConf.to_container(composed[key], resolve=True) for key in ("model", "rewards") if key in composed
     }
     return {key: restored(value, today.get(key)) for key, value in config.items()}
+
+
+def unknown_code(config: Any, key: str = "") -> Iterator[str]:
+    """``key._target_=module.name`` of all that making the parts of ``config`` would call beside what gradproj brings.
+
+    That is its own models, rewards and methods, and torch's optimisers. Nothing is imported to find out.
+    """
+    if isinstance(config, list):
+        config = dict(enumerate(config))
+    if isinstance(config, Mapping):
+        if "_target_" in config and not KNOWN.fullmatch(str(config["_target_"])):
+            yield f"{key}_target_={config['_target_']}"
+        for name, value in config.items():
+            yield from unknown_code(value, f"{key}{name}.")
 
 
 def _compose(overrides: Sequence[str], *keys: str) -> DictConfig:

@@ -16,7 +16,7 @@ import pandas as pd
 from gradproj.errors import UserError
 from gradproj.execution import protocol, threads
 from gradproj.execution.animation import animate, png
-from gradproj.execution.compose import compose_stored
+from gradproj.execution.compose import compose_stored, unknown_code
 from gradproj.execution.display import Display
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.parts import parts
@@ -28,16 +28,30 @@ from gradproj.runs.folder import Run
 from gradproj.runs.naming import LOOP, ImageId, target
 from gradproj.runs.record import picture_hash
 
+PARTS = ("model", "method", "rewards")
 TOLERANCE = 1e-3  # of a column's range over the steps
 
 
-def replay(folder: Path, image: ImageId, settings: Sequence[str], batch: int | None = None, gif: bool = False) -> bool:
+def replay(
+    folder: Path,
+    image: ImageId,
+    settings: Sequence[str],
+    batch: int | None = None,
+    gif: bool = False,
+    trust: bool = False,
+) -> bool:
     """Make ``image`` of the run in ``folder`` again and print the comparison; whether it is the same.
 
     ``settings`` say where weights are today (``model.source.repo=/folder``), ``batch`` how many images were made side
     by side (None: as env.json says). Start and kept picture are put where they are missing; ``gif`` adds an animation.
+    Making the parts calls what config.yaml names: code that is not gradproj's is refused unless ``trust``.
     """
     run = Run.open(folder.resolve())
+    if not trust and (code := list(unknown_code({key: run.config[key] for key in PARTS}))):
+        raise UserError(
+            f"{run.folder}/config.yaml names code that is not gradproj's, and a replay calls it: {', '.join(code)}. "
+            f"If you trust who made this run, type: gradproj replay {folder} {image} --trust"
+        )
     recorded = run.table(image)
     facts = environment.read(run.folder)
     batch = batch or facts.get("batch")

@@ -27,7 +27,7 @@ def members(path: Path) -> list[tuple[str, bytes]]:
     try:
         content = lzma.decompress(path.read_bytes())  # all of it first: checks xz's own checksum
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            files = [(m.name, archive.extractfile(m)) for m in archive.getmembers()]
+            files = [(m.name, archive.extractfile(m)) for m in archive.getmembers() if m.isfile()]  # no links
             if content[archive.offset :].strip(b"\0"):
                 raise tarfile.ReadError("a damaged header inside")
             return [(Path(name).stem, file.read()) for name, file in files if file]
