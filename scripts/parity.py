@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from tiny import inputs, layouts  # noqa: E402  # pyright: ignore[reportMissingImports]
 from tiny import rewards as tiny  # noqa: E402  # pyright: ignore[reportMissingImports]
 
-from gradproj.execution.parts import make  # noqa: E402
+from gradproj.execution.settings.parts import make  # noqa: E402
 from gradproj.pretrained.preprocess import to_tensor  # noqa: E402
 
 OFFICIAL, PINS = ROOT / ".venv-official", ROOT / "scripts" / "official"

@@ -10,8 +10,8 @@ from conftest import CONFIGS, Gradproj
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
-from gradproj.execution import settings as inputs
 from gradproj.execution import worker
+from gradproj.execution.settings import keys
 from gradproj.runs import progress
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId, Share
@@ -33,7 +33,7 @@ def work(folder: Path, *overrides: str, method: str = "ours") -> worker.Outcome:
     """One worker of the miniature within this process, its results in ``folder``."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = hydra_compose("config", [*BASE, f"method={method}", f"results={folder}", *overrides])
-    settings = inputs.check(config)
+    settings = keys.check(config)
     return worker.complete(settings, settings["prompts"], "shapes", method)
 
 

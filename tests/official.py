@@ -15,7 +15,7 @@ from tiny import layouts
 from tiny import rewards as tiny
 from torch import Tensor
 
-from gradproj.execution.parts import make
+from gradproj.execution.settings.parts import make
 
 NAMES = list(tiny.BUILDERS)
 PROMPTED = [name for name in NAMES if name != "aesthetic"]

@@ -9,9 +9,9 @@ import torch
 from conftest import Gradproj
 
 from gradproj.errors import UserError
-from gradproj.execution import settings as inputs
-from gradproj.execution.check import check_optimizer
-from gradproj.execution.parts import parts
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.check import check_optimizer
+from gradproj.execution.settings.parts import parts
 
 REFUSED = [
     ("method.project_latent=no", "method.project_latent must be true or false, got 'no'"),
@@ -41,14 +41,12 @@ REFUSED = [
 @pytest.mark.parametrize(("override", "expected"), REFUSED)
 def test_a_setting_that_does_not_fit_its_signature_is_refused(compose: Any, override: str, expected: str) -> None:
     with pytest.raises(UserError) as error:
-        parts(inputs.check(compose(override)))
+        parts(keys.check(compose(override)))
     assert expected in str(error.value)
 
 
 def test_what_fits_is_made_with_the_types_of_its_signature(compose: Any) -> None:
-    method = parts(inputs.check(compose("method=mpgr", "method.weight=2", "+method.optimizer.betas=[0.8,0.9]")))[
-        "method"
-    ]
+    method = parts(keys.check(compose("method=mpgr", "method.weight=2", "+method.optimizer.betas=[0.8,0.9]")))["method"]
     optimizer = method.optimizer([torch.zeros(2)])
     assert optimizer.defaults["betas"] == (0.8, 0.9) and isinstance(method.clip, float)
 

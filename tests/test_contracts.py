@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gradproj.cli import check_reward
 from gradproj.execution import contract
-from gradproj.execution import settings as inputs
 from gradproj.execution.contract import Broken
-from gradproj.execution.parts import make
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.parts import make
 from gradproj.noise import initial_latent
 from gradproj.types import Method, Model, Reward
 
@@ -203,7 +203,7 @@ def test_the_command_says_line_by_line_what_is_kept(tmp_path: Path, capsys: pyte
 def test_method_answers_what_it_was_asked_in_shape_and_dtype_and_changes_nothing(
     name: str, protocol: str, compose, generators
 ):
-    method = make(inputs.check(compose(f"method={name}", f"protocol={protocol}"))["method"], "method")
+    method = make(keys.check(compose(f"method={name}", f"protocol={protocol}"))["method"], "method")
     assert isinstance(method, Method)
     latent, gradient = (
         initial_latent((3, 32, 32), [(0, 0), (1, 0)]),
@@ -224,6 +224,6 @@ def test_method_answers_what_it_was_asked_in_shape_and_dtype_and_changes_nothing
 @pytest.mark.parametrize("name", METHODS)
 def test_method_climbs_when_its_gradient_is_all_there_is(name: str, compose, generators):
     """From likely noise and with a large reward gradient, no regulariser turns the ascent into a descent."""
-    method = make(inputs.check(compose(f"method={name}"))["method"], "method")
+    method = make(keys.check(compose(f"method={name}"))["method"], "method")
     latent, gradient = initial_latent((3, 32, 32), [(0, 0)]), initial_latent((3, 32, 32), [(2, 0)])
     assert float((method.direction(latent, gradient, generators(1)) * gradient).sum()) > 0

@@ -31,7 +31,8 @@ import os, random, signal, sys
 from pathlib import Path
 import gradproj.methods.none, gradproj.models.shapes
 from hydra import compose, initialize_config_dir
-from gradproj.execution import settings, worker
+from gradproj.execution import worker
+from gradproj.execution.settings import keys
 
 configs, folder, kills, *overrides = sys.argv[1:]
 rng = random.Random(0)
@@ -47,7 +48,7 @@ def die_at_write(left):
 
 def begin(name, writes=None):
     with initialize_config_dir(configs, version_base="1.3"):
-        plain = settings.check(compose("config", [*overrides, f"results={folder}/{name}"]))
+        plain = keys.check(compose("config", [*overrides, f"results={folder}/{name}"]))
     pid = os.fork()
     if pid == 0:
         if writes is not None:

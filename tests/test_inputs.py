@@ -10,7 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from gradproj.errors import UserError
-from gradproj.execution import settings as inputs
+from gradproj.execution.settings import keys
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
 Compose = Callable[..., DictConfig]
@@ -18,13 +18,13 @@ Compose = Callable[..., DictConfig]
 
 def refusal(config: DictConfig) -> str:
     with pytest.raises(UserError) as error:
-        inputs.check(config)
+        keys.check(config)
     return str(error.value)
 
 
 def read_refusal(prompts: Any, folder: Path = PROMPTS) -> str:
     with pytest.raises(UserError) as error:
-        inputs.read_prompts(prompts, folder)
+        keys.read_prompts(prompts, folder)
     return str(error.value)
 
 
@@ -40,7 +40,7 @@ def advice(message: str) -> str:
 
 def test_what_is_said_nowhere_passes_and_comes_back_plain(compose: Compose) -> None:
     config = compose()
-    plain = inputs.check(config)
+    plain = keys.check(config)
     assert type(plain) is dict and type(plain["method"]) is dict
     assert plain == OmegaConf.to_container(config, resolve=True)
     assert "${" not in str(plain)
@@ -56,26 +56,26 @@ def test_a_count_that_is_none_is_refused_and_the_advice_works(compose: Compose, 
     config = compose(f"{key}={least - 1 if bad == 'BELOW' else bad}", *others)
     message = refusal(config)
     assert key in message and f"at least {least}" in message and f"got {config[key]!r}" in message
-    assert inputs.check(compose(*others, advice(message)))[key] >= least
+    assert keys.check(compose(*others, advice(message)))[key] >= least
 
 
 @pytest.mark.parametrize("key", ["steps", "seeds", "batch", "shards", "score_every", "max_skips"])
 def test_the_least_count_is_allowed(compose: Compose, key: str) -> None:
-    assert inputs.check(compose(f"{key}=1"))[key] == 1
+    assert keys.check(compose(f"{key}=1"))[key] == 1
 
 
 @pytest.mark.parametrize(("shard", "shards"), [(1, 1), (3, 3), (4, 3)])
 def test_a_shard_beyond_the_last_is_refused(compose: Compose, shard: int, shards: int) -> None:
     message = refusal(compose(f"shard={shard}", f"shards={shards}"))
     assert f"shards={shards}" in message and f"got {shard}" in message and "count from 0" in message
-    assert inputs.check(compose(f"shard={shards - 1}", f"shards={shards}"))
+    assert keys.check(compose(f"shard={shards - 1}", f"shards={shards}"))
 
 
 @pytest.mark.parametrize("bad", ["first", "Best", "null", "1", "[best]"])
 def test_an_unknown_keep_is_refused_and_the_advice_works(compose: Compose, bad: str) -> None:
     message = refusal(compose(f"keep={bad}"))
     assert "last or best" in message and repr(compose(f"keep={bad}").keep) in message
-    assert inputs.check(compose(advice(message)))
+    assert keys.check(compose(advice(message)))
 
 
 @pytest.mark.parametrize("bad", ["{}", "null", "3", "[shapes_aesthetic]"])
@@ -85,7 +85,7 @@ def test_a_target_that_is_neither_name_nor_mix_is_refused_with_a_mix_that_works(
     assert f"got {config.reward!r}" in message
     mix = re.search(r"such as '(\{.*?\})'", message)
     assert mix
-    plain = inputs.check(compose(f"reward={mix[1]}", "rewards=shapes"))
+    plain = keys.check(compose(f"reward={mix[1]}", "rewards=shapes"))
     assert len(plain["reward"]) == 2 and all(isinstance(weight, int) for weight in plain["reward"].values())
 
 
@@ -97,7 +97,7 @@ def test_a_mix_with_a_weight_that_is_no_number_is_refused(compose: Compose, weig
 
 @pytest.mark.parametrize("weight", ["2", "-0.5", "1e-3"])
 def test_a_mix_with_numbers_passes(compose: Compose, weight: str) -> None:
-    plain = inputs.check(compose(f"reward={{shapes_aesthetic: 1, shapes_matcher: {weight}}}"))
+    plain = keys.check(compose(f"reward={{shapes_aesthetic: 1, shapes_matcher: {weight}}}"))
     assert plain["reward"] == {"shapes_aesthetic": 1, "shapes_matcher": float(weight)}
 
 
@@ -114,7 +114,7 @@ def test_climbing_what_is_not_scored_is_refused_and_the_advice_works(compose: Co
     overrides = ["rewards=[shapes_aesthetic,shapes_heldout]", "reward=shapes_matcher"]
     message = refusal(compose(*overrides))
     added = compose(overrides[1], advice(message))
-    assert list(inputs.check(added)["rewards"]) == ["shapes_aesthetic", "shapes_heldout", "shapes_matcher"]
+    assert list(keys.check(added)["rewards"]) == ["shapes_aesthetic", "shapes_heldout", "shapes_matcher"]
 
 
 def test_a_reference_to_nowhere_is_said(compose: Compose) -> None:
@@ -131,7 +131,7 @@ def test_a_missing_value_is_said(compose: Compose) -> None:
 
 def test_a_list_is_taken_as_it_is() -> None:
     given = ["a red ring", 'with "quotes", commas', "è 🟥", "twice", "twice"]
-    assert inputs.read_prompts(given, PROMPTS) == given
+    assert keys.read_prompts(given, PROMPTS) == given
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PROMPTS.glob("*.txt")))
@@ -139,7 +139,7 @@ def test_a_named_set_is_the_lines_of_its_file_in_order(name: str, tmp_path: Path
     monkeypatch.chdir(tmp_path)  # the working directory does not matter
     with (PROMPTS / f"{name}.txt").open(encoding="utf-8") as file:
         expected = [line.rstrip("\n") for line in file]
-    assert inputs.read_prompts(name, PROMPTS) == expected
+    assert keys.read_prompts(name, PROMPTS) == expected
     assert len(set(expected)) == len(expected)
 
 
@@ -148,7 +148,7 @@ def test_a_named_set_is_the_lines_of_its_file_in_order(name: str, tmp_path: Path
 def test_position_in_a_file_is_the_prompt_id_whatever_ends_the_lines(tmp_path: Path, end: str, last: bool) -> None:
     prompts = ["b", "a", 'say "hi", twice', "é ☃", "a"]
     (tmp_path / "mine.txt").write_bytes((end.join(prompts) + end * last).encode())
-    assert inputs.read_prompts(str(tmp_path / "mine.txt"), PROMPTS) == prompts
+    assert keys.read_prompts(str(tmp_path / "mine.txt"), PROMPTS) == prompts
 
 
 @pytest.mark.parametrize("before", [0, 1, 17])

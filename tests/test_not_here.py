@@ -6,7 +6,7 @@ from huggingface_hub import _tree_cache, constants
 from omegaconf import OmegaConf
 
 from gradproj.errors import NotHere
-from gradproj.execution.parts import parts
+from gradproj.execution.settings.parts import parts
 
 PAPER = ["black-forest-labs/FLUX.1-schnell", "openai/clip-vit-large-patch14", "yuvalkirstain/PickScore_v1"]
 PAPER += ["laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "xswu/HPSv2", "THUDM/ImageReward", "google-bert/bert-base-uncased"]

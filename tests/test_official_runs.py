@@ -17,7 +17,7 @@ from tiny import rewards as tiny
 from torchvision import transforms
 
 from gradproj.cli.run import run_once
-from gradproj.execution import settings as inputs
+from gradproj.execution.settings.keys import check
 from gradproj.pretrained import preprocess
 
 keys, own = official.keys, official.own
@@ -61,9 +61,9 @@ def test_pictures_of_other_modes_are_cut_as_openai_and_imagereward_cut_them(mode
 
 def test_one_reward_climbed_at_another_weight_keeps_it(compose):
     for weight in (-1, 5):
-        plain = inputs.check(compose(f"reward={{shapes_matcher: {weight}}}"))
+        plain = check(compose(f"reward={{shapes_matcher: {weight}}}"))
         assert plain["reward"] == {"shapes_matcher": weight}
-    assert inputs.check(compose("reward={shapes_matcher: 1}"))["reward"] == "shapes_matcher"
+    assert check(compose("reward={shapes_matcher: 1}"))["reward"] == "shapes_matcher"
 
 
 def test_text_goes_through_the_network_once_also_for_scoring(keys):

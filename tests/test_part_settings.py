@@ -11,8 +11,8 @@ from conftest import CONFIGS, Gradproj
 from hydra import compose, initialize_config_dir
 
 from gradproj.errors import UserError
-from gradproj.execution import settings as inputs
-from gradproj.execution.parts import make
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.parts import make
 from gradproj.pretrained import hub, source, weights_file
 
 GROUP, TEXT, SWITCH = (None, "text", 3), ("", 3, None, True), ("yes", 1, None)
@@ -46,10 +46,10 @@ def nodes() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for path in sorted((CONFIGS / "model").glob("*.yaml")):
-            found[f"model: {path.stem}"] = inputs.check(compose("config", [f"model={path.stem}"]))["model"]
+            found[f"model: {path.stem}"] = keys.check(compose("config", [f"model={path.stem}"]))["model"]
         for path in sorted((CONFIGS / "method").glob("*.yaml")):
-            found[f"method: {path.stem}"] = inputs.check(compose("config", [f"method={path.stem}"]))["method"]
-        every = inputs.check(compose("config", ["rewards=[shapes,paper,reno]", "reward=clip"]))["rewards"]
+            found[f"method: {path.stem}"] = keys.check(compose("config", [f"method={path.stem}"]))["method"]
+        every = keys.check(compose("config", ["rewards=[shapes,paper,reno]", "reward=clip"]))["rewards"]
     return found | {f"rewards.{name}: {name}": node for name, node in every.items()}
 
 

@@ -8,12 +8,12 @@ import test_command_line as line
 import torch
 from tiny.rewards import changed
 
-from gradproj.execution import settings as inputs
-from gradproj.execution.compose import compose_stored
-from gradproj.execution.parts import parts
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.compose import compose_stored
+from gradproj.execution.settings.parts import parts
 from gradproj.noise import generator, initial_latent
 from gradproj.runs.folder import Run
-from gradproj.runs.naming import restored, science
+from gradproj.runs.naming import named_settings, with_sources
 
 inside = line.inside
 
@@ -35,8 +35,8 @@ def test_the_parts_of_a_stored_run_make_its_pictures_again(tmp_path: Path, insid
 
 @pytest.mark.parametrize("model", ["flux", "sd_turbo", "sdxl_turbo", "sana_sprint"])
 def test_what_the_name_leaves_out_comes_back_from_the_yaml_or_the_command_line(compose: Any, model: str) -> None:
-    plain = inputs.check(compose(f"model={model}", "reward=aesthetic", "model.dtype=float32"))
-    stored = {"names": {"model": model}} | {key: science(plain[key]) for key in ("model", "method", "rewards")}
+    plain = keys.check(compose(f"model={model}", "reward=aesthetic", "model.dtype=float32"))
+    stored = {"names": {"model": model}} | {key: named_settings(plain[key]) for key in ("model", "method", "rewards")}
     assert not stored["model"].keys() & {"source", "memory"}
     again = compose_stored(stored)
     assert (again["model"], again["method"], again["rewards"]) == (plain["model"], plain["method"], plain["rewards"])
@@ -49,7 +49,7 @@ def test_what_the_name_leaves_out_comes_back_from_the_yaml_or_the_command_line(c
 
 def test_a_third_partys_part_is_all_there() -> None:
     stored = {"_target_": "mine.Reward", "source": "kept", "inner": {"_target_": "gradproj.x", "size": 1}}
-    assert science(stored) == stored
+    assert named_settings(stored) == stored
     today = {"_target_": "mine.Reward", "memory": "no", "inner": {"_target_": "gradproj.x", "size": 2, "memory": "yes"}}
-    assert restored(stored, today) == stored | {"inner": {"_target_": "gradproj.x", "size": 1, "memory": "yes"}}
-    assert restored(stored, {"_target_": "another.One", "memory": "no"}) == stored
+    assert with_sources(stored, today) == stored | {"inner": {"_target_": "gradproj.x", "size": 1, "memory": "yes"}}
+    assert with_sources(stored, {"_target_": "another.One", "memory": "no"}) == stored

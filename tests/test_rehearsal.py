@@ -11,7 +11,8 @@ from fakes import Model, Red, complete, experiment, sgd
 from torch import Tensor
 
 from gradproj.errors import UserError
-from gradproj.execution import check, protocol, rehearsal
+from gradproj.execution import protocol, rehearsal
+from gradproj.execution.settings import check
 from gradproj.methods import ours
 
 

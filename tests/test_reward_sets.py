@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import CONFIGS, Gradproj
 
-from gradproj.execution.overrides import choose_rewards
+from gradproj.execution.settings.overrides import choose_rewards
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_dir
 from made_up import SEEDS
 from scored import ALL, LATER, ROOT, TARGET, Brightness, expected, launch, recorded, refusal, rows, same, state, write
 
-from gradproj.execution import settings as inputs
-from gradproj.execution.compose import compose_reward
 from gradproj.execution.rescore import rescore
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.compose import compose_reward
 from gradproj.report import summary
 from gradproj.report.build import build
 from gradproj.runs import scores
@@ -103,7 +103,7 @@ def test_every_part_of_the_target_is_recorded_and_the_others_scored_after(tmp_pa
 @pytest.mark.parametrize("bad", ["before", "null", "1"])
 def test_an_unknown_moment_is_refused(bad: str) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        message = refusal(inputs.check, compose("config", [f"held_out={bad}"]))
+        message = refusal(keys.check, compose("config", [f"held_out={bad}"]))
     assert "during or after" in message and "type held_out=during" in message
 
 

@@ -12,8 +12,8 @@ import scored
 from made_up import SCORES, SEEDS, STEPS, prompt_interval, row, table, trajectory
 from scored import PROMPTS, refusal, write
 
-from gradproj.execution.compose import compose_reward
 from gradproj.execution.rescore import rescore
+from gradproj.execution.settings.compose import compose_reward
 from gradproj.report import summary
 from gradproj.report.build import build
 from gradproj.report.choose import Choice, read

@@ -12,7 +12,7 @@ from conftest import Gradproj
 from faults import work
 
 from gradproj.errors import UserError
-from gradproj.execution.compose import unknown_code
+from gradproj.execution.settings.compose import unknown_code
 from gradproj.runs.folder import Run, run_id
 from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import unpack

@@ -16,8 +16,8 @@ from fakes import IMAGES, Model, experiment
 
 from gradproj.errors import UserError
 from gradproj.execution import batches, display, scheduler, threads, worker
-from gradproj.execution import settings as inputs
 from gradproj.execution.missing import Missing
+from gradproj.execution.settings import keys
 from gradproj.execution.worker import Outcome
 from gradproj.models.shapes import Shapes
 from gradproj.runs.naming import ImageId, Share
@@ -30,7 +30,7 @@ def work(compose: Compose, tmp_path: Path) -> Any:
     """``work("seeds=2")``: the outcome of one worker of the miniature."""
 
     def outcome(*overrides: str) -> Outcome:
-        settings = inputs.check(compose(*SETTINGS, f"results={tmp_path}", *overrides))
+        settings = keys.check(compose(*SETTINGS, f"results={tmp_path}", *overrides))
         return worker.complete(settings, settings["prompts"], "shapes", "none")
 
     return outcome

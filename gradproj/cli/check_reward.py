@@ -27,8 +27,8 @@ def main(arguments: list[str]) -> int:
         if not given.config_dir.is_dir():
             parser.error(f"--config-dir {given.config_dir} is no folder")
         settings.append(f"hydra.searchpath=['file://{given.config_dir.resolve()}']")
-    from gradproj.execution.compose import compose_reward
     from gradproj.execution.contract import reward_checks
+    from gradproj.execution.settings.compose import compose_reward
 
     reward, _ = compose_reward(given.reward, settings)
     print(f"{given.reward} ({type(reward).__module__}.{type(reward).__qualname__}):")

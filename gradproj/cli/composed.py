@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import Incomplete, UserError
 from gradproj.execution import scheduler
-from gradproj.execution.overrides import COMPLAINTS, check_launcher, data_folder, explained, understood
+from gradproj.execution.settings.overrides import COMPLAINTS, check_launcher, data_folder, explained, understood
 
 Task = Callable[[DictConfig], None]
 

@@ -7,7 +7,7 @@ line is printed, so that what is listed stands beside what it is about.
 import argparse
 from pathlib import Path
 
-from gradproj.execution.compose import data_folder
+from gradproj.execution.settings.compose import data_folder
 
 GROUPS = {"models": "model", "methods": "method", "rewards": "rewards", "sweeps": "sweep"}  # -> folder in configs/
 TYPED = {"models": "model=", "methods": "method=", "rewards": "reward=", "sweeps": "-m +sweep=", "prompts": "prompts="}

@@ -9,10 +9,10 @@ from omegaconf import DictConfig
 
 from gradproj.cli import composed
 from gradproj.errors import NotHere
-from gradproj.execution import settings as inputs
-from gradproj.execution.compose import data_folder
 from gradproj.execution.plan import Cell, cell, total
-from gradproj.runs.naming import named
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.compose import data_folder
+from gradproj.runs.naming import config_of
 
 
 def main(arguments: list[str]) -> int:
@@ -24,25 +24,25 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _plan(config: DictConfig) -> Cell:
-    settings = inputs.check(config)
-    prompts = inputs.read_prompts(settings["prompts"], data_folder("prompts"))
+def _plan(composition: DictConfig) -> Cell:
+    settings = keys.check(composition)
+    prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
     weights = _weights(settings, prompts)
-    climbed, after = inputs.split_rewards(settings)
-    covered = named(composed.choice("model"), composed.choice("method"), list(inputs.target(settings)), climbed)
-    covered |= {"prompts": prompts}
+    climbed, after = keys.split_rewards(settings)
+    config = config_of(composed.choice("model"), composed.choice("method"), list(keys.target(settings)), climbed)
+    config |= {"prompts": prompts}
     if weights:
-        covered |= {"weights": {name: weights[name] for name in ("model", *climbed["rewards"])}}
-    images = inputs.images(settings, len(prompts))
-    planned = cell(covered, images, settings["max_retries"], Path(settings["results"]), after)
+        config |= {"weights": {name: weights[name] for name in ("model", *climbed["rewards"])}}
+    images = keys.images(settings, len(prompts))
+    planned = cell(config, images, settings["max_retries"], Path(settings["results"]), after)
     print(planned.line())
     return planned
 
 
 def _weights(settings: Mapping[str, Any], prompts: Sequence[str]) -> dict[str, dict[str, str]]:
     """Part -> its weights' names and hashes, of parts that fit (``check``); empty where their files are not here."""
-    from gradproj.execution.check import check
-    from gradproj.execution.parts import parts
+    from gradproj.execution.settings.check import check
+    from gradproj.execution.settings.parts import parts
 
     try:
         made = parts(settings)

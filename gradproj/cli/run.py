@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 
 from gradproj.cli import composed
 from gradproj.errors import Incomplete, UserError
-from gradproj.execution import settings as inputs
-from gradproj.execution.compose import data_folder
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.compose import data_folder
 from gradproj.runs.environment import COMMAND
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import Share
@@ -39,12 +39,12 @@ def run(config: DictConfig) -> None:
 
 def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
     """Complete one composed run; answers what came of it. ``model`` and ``method`` are the chosen YAML files' names."""
-    plain = inputs.check(config)
-    prompts = inputs.read_prompts(plain["prompts"], data_folder("prompts"))
+    plain = keys.check(config)
+    prompts = keys.read_prompts(plain["prompts"], data_folder("prompts"))
     from gradproj.execution import worker
 
     outcome = worker.complete(plain, prompts, model, method)
-    _show(outcome.run, inputs.images(plain, len(prompts)))
+    _show(outcome.run, keys.images(plain, len(prompts)))
     return outcome
 
 

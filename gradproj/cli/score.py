@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         if not given.config_dir.is_dir():
             raise UserError(f"--config-dir {given.config_dir} is no folder: give the one that has your rewards/ in it")
         settings.append(f"hydra.searchpath=['file://{given.config_dir.resolve()}']")
-    from gradproj.execution.compose import compose_reward
+    from gradproj.execution.settings.compose import compose_reward
 
     runs = [Run.open(folder) for folder in folders]
     reward, values = compose_reward(given.reward, settings)

@@ -102,7 +102,7 @@ def _heading(comparison: "Comparison") -> str:
 
 def _prompt_set(prompts: Sequence[str]) -> str:
     """The name under which these prompts are chosen, or the first of them where they were typed."""
-    from gradproj.execution.compose import data_folder
+    from gradproj.execution.settings.compose import data_folder
 
     for path in sorted(data_folder("prompts").glob("*.txt")):
         if path.read_text(encoding="utf-8").splitlines() == list(prompts):

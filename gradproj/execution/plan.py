@@ -43,25 +43,25 @@ class Cell:
 
 
 def cell(
-    science: Mapping[str, Any],
+    config: Mapping[str, Any],
     images: Share,
     retries: int,
     results: Path,
     after: Iterable[str] = (),
 ) -> Cell:
-    """``science``: a run's config, without its weights where they are not known.
+    """``config``: a run's config, without its weights where they are not known.
 
     ``images``: those that this command would see to.
     ``after``: the rewards that are to score the pictures when all are there.
     """
-    names = science["names"]
+    names = config["names"]
     there, _ = find(results)  # gradproj status names the folders that are no runs
-    if "weights" in science:
-        name = run_id(science)
+    if "weights" in config:
+        name = run_id(config)
         own = [run for run in there if run.folder.name == name]
     else:
         name = f"{names['model']}-{names['method']}-{names['reward']}"
-        own = [run for run in there if fingerprint(_without_weights(run.config)) == fingerprint(science)]
+        own = [run for run in there if fingerprint(_without_weights(run.config)) == fingerprint(config)]
     recorded, failed, cut, unscored = set(), {}, set(), {}
     for run in own:
         found = run.scan()
@@ -80,7 +80,7 @@ def cell(
             missing[f"failed ({failed[image][-1][:80]}), to be tried again"] += 1
     again = sum(image in images for image in cut - recorded - failed.keys())
     missing += Counter({"cut, to be made again": again, "not begun": len(images) - done - missing.total() - again})
-    like = own or [run for run in there if _alike(run.config, science)]
+    like = own or [run for run in there if _alike(run.config, config)]
     return Cell(name, done, missing, unscored, *_costs(like))
 
 
@@ -105,9 +105,9 @@ def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "weights"}
 
 
-def _alike(config: Mapping[str, Any], science: Mapping[str, Any]) -> bool:
+def _alike(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """The same model at the same number of steps: about the same work per image, whatever the method."""
-    return all(fingerprint(config[key]) == fingerprint(science[key]) for key in ("model", "steps"))
+    return all(fingerprint(config[key]) == fingerprint(other[key]) for key in ("model", "steps"))
 
 
 def _costs(runs: list[Run]) -> tuple[float | None, str, float | None]:

@@ -16,10 +16,10 @@ import pandas as pd
 from gradproj.errors import UserError
 from gradproj.execution import protocol, threads
 from gradproj.execution.animation import animate, png
-from gradproj.execution.compose import compose_stored, unknown_code
 from gradproj.execution.display import Display
 from gradproj.execution.experiment import Experiment
-from gradproj.execution.parts import parts
+from gradproj.execution.settings.compose import compose_stored, unknown_code
+from gradproj.execution.settings.parts import parts
 from gradproj.execution.trajectory import to_pictures
 from gradproj.files import place
 from gradproj.optimize import Step

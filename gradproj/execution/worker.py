@@ -11,18 +11,18 @@ from typing import Any
 import torch
 
 from gradproj.execution import protocol, threads
-from gradproj.execution import settings as inputs
 from gradproj.execution.batches import complete as complete_batches
-from gradproj.execution.check import check
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.missing import Missing
-from gradproj.execution.parts import make, parts
 from gradproj.execution.rehearsal import rehearse, try_reward
 from gradproj.execution.rescore import rescore
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.check import check
+from gradproj.execution.settings.parts import make, parts
 from gradproj.runs import progress, scores
 from gradproj.runs.environment import describe, device_name
 from gradproj.runs.folder import Run, run_id
-from gradproj.runs.naming import LOOP, Share, named, science, target
+from gradproj.runs.naming import LOOP, Share, config_of, named_settings, target
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, metho
     Where all are recorded no network is loaded. ``UserError`` for what the parts refuse, before anything is written.
     """
     experiment = _experiment(settings, prompts)
-    settings, after = inputs.split_rewards(settings)
+    settings, after = keys.split_rewards(settings)
     run = _run(experiment, settings, model, method)
-    share = inputs.images(settings, len(prompts))
+    share = keys.images(settings, len(prompts))
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         missing = _missing(run, share, settings["max_retries"], experiment.model.device)
         if missing:
@@ -77,7 +77,7 @@ def _experiment(settings: Mapping[str, Any], prompts: Sequence[str]) -> Experime
     """All parts are made and checked, so that what they lack or refuse is told at once; those of the loop are kept."""
     made = parts(settings)
     check(made, settings, prompts)
-    now = inputs.split_rewards(settings)[0]["rewards"]
+    now = keys.split_rewards(settings)[0]["rewards"]
     made["rewards"] = {name: made["rewards"][name] for name in now}
     return Experiment(**made, target=target(settings), prompts=prompts, **{key: settings[key] for key in LOOP})
 
@@ -86,7 +86,7 @@ def _run(experiment: Experiment, settings: Mapping[str, Any], model: str, method
     """The run's folder, which may not be there yet: its name covers the weights' hashes, which the parts know."""
     everything = {"model": experiment.model, **experiment.rewards}
     weights = {name: protocol.weights(name, part) for name, part in everything.items()}
-    config = named(model, method, list(experiment.target), settings)
+    config = config_of(model, method, list(experiment.target), settings)
     config |= {"prompts": list(experiment.prompts), "weights": weights}
     folder = Path(settings["results"]) / "runs" / run_id(config)
     return Run.open(folder) if (folder / "config.yaml").exists() else Run(folder, config)
@@ -131,7 +131,7 @@ def _score_after(run: Run, after: Mapping[str, Any], batch: int, share: Share) -
         print(f"a damaged file of scores was moved aside: {path}", flush=True)
     recorded = {image for image in run.recorded() if image in share}
     for name in scores.unscored(run, after, recorded):
-        rescore(run, name, make(after[name], f"rewards.{name}"), science(after[name]), batch, recorded)
+        rescore(run, name, make(after[name], f"rewards.{name}"), named_settings(after[name]), batch, recorded)
 
 
 def _outcome(run: Run, share: Share, retries: int) -> Outcome:

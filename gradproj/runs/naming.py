@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 LOOP = ("steps", "keep", "score_every", "max_skips")
-SCIENCE = ("protocol", *LOOP, "model", "method", "reward", "rewards")
+NAMED = ("protocol", *LOOP, "model", "method", "reward", "rewards")
 # The nodes of a part's settings that change no number: where its weights come from (the name has the weights
 # themselves) and how its networks fit in memory.
-ELSEWHERE = ("source", "memory")
+UNNAMED = ("source", "memory")
 
 
 class ImageId(NamedTuple):
@@ -71,10 +71,13 @@ class Share:
         return range(self.prompts * self.seeds)[self.shard :: self.shards]
 
 
-def named(model: str, method: str, target: Sequence[str], plain: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's name covers, without prompts and weights. ``model`` and ``method`` are the YAML files' names."""
+def config_of(model: str, method: str, target: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's name covers of ``settings``, without prompts and weights, which the caller adds.
+
+    ``model`` and ``method`` are the YAML files' names, ``target`` the names of the climbed rewards.
+    """
     names = {"model": model, "method": method, "reward": "+".join(target)}
-    return {"names": names} | {key: science(plain[key]) for key in SCIENCE}
+    return {"names": names} | {key: named_settings(settings[key]) for key in NAMED}
 
 
 def target(config: Mapping[str, Any]) -> dict[str, float]:
@@ -92,20 +95,21 @@ def target_label(config: Mapping[str, Any]) -> str:
     return "+".join(terms).replace("+-", "-")
 
 
-def science(value: Any) -> Any:
-    """``value`` without the ELSEWHERE nodes of gradproj's own parts; the settings of a part of your own all count."""
-    if isinstance(value, dict):
-        return {key: science(one) for key, one in value.items() if not (is_own(value) and key in ELSEWHERE)}
-    return value
+def named_settings(settings: Any) -> Any:
+    """``settings`` without the UNNAMED nodes of gradproj's own parts; the settings of a part of your own all count."""
+    if not isinstance(settings, dict):
+        return settings
+    left_out = UNNAMED if is_own(settings) else ()
+    return {key: named_settings(value) for key, value in settings.items() if key not in left_out}
 
 
-def restored(stored: Any, today: Any) -> Any:
-    """``stored``, made by ``science``, with the ELSEWHERE nodes that ``today``'s settings of the same parts have."""
+def with_sources(stored: Any, today: Any) -> Any:
+    """``stored``, made by ``named_settings``, with the UNNAMED nodes of the same parts in ``today``'s settings."""
     if not (isinstance(stored, dict) and isinstance(today, dict)):
         return stored
     same = is_own(stored) and stored["_target_"] == today.get("_target_")
-    elsewhere = {key: today[key] for key in ELSEWHERE if same and key in today}
-    return {key: restored(one, today.get(key)) for key, one in stored.items()} | elsewhere
+    unnamed = {key: today[key] for key in UNNAMED if same and key in today}
+    return {key: with_sources(value, today.get(key)) for key, value in stored.items()} | unnamed
 
 
 def is_own(part: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from gradproj.execution.parts import make
+from gradproj.execution.settings.parts import make
 from gradproj.pretrained import one_step
 from gradproj.pretrained.source import Source, freeze
 

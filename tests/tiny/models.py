@@ -13,7 +13,7 @@ from conftest import CONFIGS
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from gradproj.execution.parts import make
+from gradproj.execution.settings.parts import make
 
 from .flow import flux, sana_sprint
 from .rewards import changed

@@ -14,7 +14,7 @@ from hydra._internal.utils import _locate  # get_object logs what it then raises
 from typing_extensions import TypedDict
 
 from gradproj.errors import UserError, all_of
-from gradproj.execution.typed import STRICT, checked
+from gradproj.execution.settings.typed import STRICT, checked
 
 TARGET, PARTIAL = "_target_", "_partial_"
 FAILED = (ValueError, TypeError, RuntimeError, OSError, LookupError, AttributeError, ImportError)  # in a constructor

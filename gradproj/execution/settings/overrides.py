@@ -14,9 +14,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gradproj.errors import UserError
-from gradproj.execution.typed import suggest
+from gradproj.execution.settings.typed import suggest
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 COMPLAINTS = (HydraException, yaml.YAMLError)  # what composing raises besides OmegaConf's own; see ``explained``
 
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from typing_extensions import TypedDict
 
 from gradproj.errors import UserError
-from gradproj.execution.typed import STRICT, Said, checked, suggest
+from gradproj.execution.settings.typed import STRICT, Said, checked, suggest
 from gradproj.runs.naming import Share, target
 
 Part = dict[str, Any]  # a part's settings: ``_target_`` and what it takes, which ``parts`` checks

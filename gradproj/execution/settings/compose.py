@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import UserError
-from gradproj.execution.overrides import COMPLAINTS, data_folder, explained
-from gradproj.execution.parts import make
-from gradproj.runs.naming import is_own, restored, science
+from gradproj.execution.settings.overrides import COMPLAINTS, data_folder, explained
+from gradproj.execution.settings.parts import make
+from gradproj.runs.naming import is_own, named_settings, with_sources
 
 KNOWN = re.compile(r"gradproj\.(models|rewards)\.\w+\.[A-Z]\w*|gradproj\.methods\.\w+\.method|torch\.optim\.[A-Z]\w*")
 
@@ -21,7 +21,7 @@ KNOWN = re.compile(r"gradproj\.(models|rewards)\.\w+\.[A-Z]\w*|gradproj\.methods
 def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """The reward of ``configs/rewards/<name>.yaml`` and its settings, as a run that scores it would have them."""
     node: Any = OmegaConf.to_container(_compose([f"rewards=[{name}]", *overrides], "rewards", name), resolve=True)
-    return make(node, f"rewards.{name}"), science(node)
+    return make(node, f"rewards.{name}"), named_settings(node)
 
 
 def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> 
     today = {
         key: OmegaConf.to_container(composed[key], resolve=True) for key in ("model", "rewards") if key in composed
     }
-    return {key: restored(value, today.get(key)) for key, value in config.items()}
+    return {key: with_sources(value, today.get(key)) for key, value in config.items()}
 
 
 def unknown_code(config: Any, key: str = "") -> Iterator[str]:
