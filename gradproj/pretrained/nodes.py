@@ -4,8 +4,8 @@
 instead. ``memory`` says how the networks fit in memory, which changes no number. All else that a part is given changes
 its numbers and stands beside the two.
 
-The annotations here and in every constructor are what ``execution.settings.parts`` checks a person's settings against, before
-anything is made.
+Settings are checked against the annotations here and in every constructor before anything is made
+(``execution.settings.parts``).
 """
 
 from dataclasses import dataclass
