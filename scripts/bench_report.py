@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproj.report.build import build
-from gradproj.report.choose import read
+from gradproj.report.choose import find
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 
@@ -68,7 +68,7 @@ def main() -> None:
                 for method in METHODS:
                     make(results, method, target)
         begin = time.perf_counter()
-        comparisons = read(results).comparisons
+        comparisons = find(results).comparisons
         loaded = time.perf_counter() - begin
         begin = time.perf_counter()
         build(results)

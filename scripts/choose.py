@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from gradproj.files import place
-from gradproj.report.choose import Choice, read
+from gradproj.report.choose import Choice, find
 from gradproj.report.curve import at, crossing, step_at
 from gradproj.report.load import Curves
-from gradproj.report.table import csv
+from gradproj.report.writing import csv
 
 HELD_OUT = "shapes_rendering"
 SHARE = 0.8
@@ -25,7 +25,7 @@ SHARE = 0.8
 
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "results/miniature/tuning")
-    comparisons = read(folder, Choice(strict=True)).comparisons
+    comparisons = find(folder, Choice(strict=True)).comparisons
     runs = [curves for comparison in comparisons for curves in comparison.methods.values()]
     rows = []
     for _, group in groupby(sorted(runs, key=_target), key=_target):

@@ -17,7 +17,7 @@ from counting.table import counted, measured, measured_table
 
 from gradproj.files import place
 from gradproj.pretrained.recompute import POLICIES
-from gradproj.report.table import csv
+from gradproj.report.writing import csv
 
 RESULTS = Path(__file__).parents[1] / "results" / "full_size"
 

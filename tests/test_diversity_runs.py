@@ -16,9 +16,9 @@ from gradproj.diversity.of_run import of_run
 from gradproj.errors import UserError
 from gradproj.report import paper
 from gradproj.report.build import build
-from gradproj.report.choose import read
-from gradproj.report.table import markdown
+from gradproj.report.choose import find
 from gradproj.report.tables import diversity as table
+from gradproj.report.writing import markdown
 from gradproj.runs import diversity as file
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
@@ -136,7 +136,7 @@ def test_the_command_refuses_in_a_line(arguments: tuple[str, ...], message: str)
 
 def test_the_table_has_a_row_per_run_and_set(tmp_path: Path) -> None:
     runs = [make(tmp_path, method, "flux") for method in ("ours", "none")]
-    (comparison,) = read(tmp_path).comparisons
+    (comparison,) = find(tmp_path).comparisons
     assert table.table(comparison).rows == []
     for run in runs:
         of_run(run, "shapes", networks.load("shapes"))

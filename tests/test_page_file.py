@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from gradproj.cli.report import main as cli
 from gradproj.errors import UserError
-from gradproj.report.choose import read
+from gradproj.report.choose import find
 from gradproj.report.gap import gap, held_out
 from gradproj.report.load import Curves, curves
 from gradproj.report.page import build_page
@@ -83,7 +83,7 @@ def test_a_grid_has_sixteen_and_needs_all_their_pictures(tmp_path: Path) -> None
     found = loaded(run)
     assert [str(found.images[image]) for image in grids.worst(found, list(found.scores))] == order[:16]
     (run.images / f"{order[16]}.png").unlink()
-    comparisons = read(tmp_path).comparisons
+    comparisons = find(tmp_path).comparisons
     assert list(grids.files(comparisons)) == ["worst-shapes-aesthetic-common-ours.png"]
     (run.images / f"{order[15]}-start.png").unlink()
     assert not grids.files(comparisons)

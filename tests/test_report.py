@@ -14,7 +14,7 @@ from made_up import PROMPTS, SCORES, SEEDS, STEPS, config, frame, make, prompt_i
 
 from gradproj.report import summary
 from gradproj.report.build import build
-from gradproj.report.choose import Choice, read
+from gradproj.report.choose import Choice, find
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack, unpack
@@ -253,4 +253,4 @@ def test_only_what_is_chosen_is_read(built: tuple[Path, dict[str, Run]], tmp_pat
         (["shapes-aesthetic-native"], [["ours"]]),
         ([runs["mpgr"].folder.name], [["mpgr"]]),
     ):
-        assert [list(comparison.methods) for comparison in read(tmp_path, Choice(only)).comparisons] == methods
+        assert [list(comparison.methods) for comparison in find(tmp_path, Choice(only)).comparisons] == methods

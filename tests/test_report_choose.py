@@ -14,7 +14,7 @@ from made_up import SCORES, STEPS, config, frame, make, rewrite, row, table
 from gradproj.cli.table import main as cli
 from gradproj.errors import UserError
 from gradproj.report.build import build
-from gradproj.report.choose import Choice, read
+from gradproj.report.choose import Choice, find
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 from gradproj.runs.packing import pack
@@ -95,7 +95,7 @@ def test_other_weights_under_one_name_are_refused(tmp_path: Path, name: str) -> 
     assert f"{name} has other weights" in message and "--only" in message
     assert first.folder.name in message and other.folder.name in message
     assert len(message.splitlines()) == 2
-    assert read(tmp_path, Choice(["*-mpgr-*"])).left_out == []  # the remedy
+    assert find(tmp_path, Choice(["*-mpgr-*"])).left_out == []  # the remedy
 
 
 @pytest.mark.parametrize(("shift", "fine"), [(5e-4, True), (5e-3, False)])
@@ -150,9 +150,9 @@ def test_what_is_unfinished_or_foreign_is_left_out_with_a_line(
     for method in ("mpgr", "ours"):
         make(tmp_path, method)
     (tmp_path / "runs" / ".hidden").mkdir()
-    (expected,) = read(tmp_path).comparisons
+    (expected,) = find(tmp_path).comparisons
     leave(make(tmp_path, "none"))
-    found = read(tmp_path)
+    found = find(tmp_path)
     assert len(found.left_out) == 1 and re.search(said, found.left_out[0])
     for method, curves in expected.methods.items():
         assert np.array_equal(curves.scores["matcher"], found.comparisons[0].methods[method].scores["matcher"])
@@ -180,7 +180,7 @@ def test_an_unfinished_run_alone_and_nothing_at_all(tmp_path: Path) -> None:
     message = refused(tmp_path, Choice())
     assert "no finished run" in message and "lacks 3 of 27" in message and "--partial" in message
     assert "no run or comparison is called x" in refused(tmp_path, Choice(["x"]))
-    assert read(tmp_path, PARTIAL).comparisons
+    assert find(tmp_path, PARTIAL).comparisons
 
 
 def test_all_problems_at_once_but_no_more_than_twenty(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from scipy import stats
 from gradproj.report import paper
 from gradproj.report.build import build
 from gradproj.report.curve import area
-from gradproj.report.table import Column, Table, csv, latex, markdown, terminal
+from gradproj.report.table import Column, Table
 from gradproj.report.tables.significance import holm, paired
+from gradproj.report.writing import csv, latex, markdown, terminal
 from gradproj.runs.folder import Run
 
 pytestmark = pytest.mark.usefixtures("no_waiting")

@@ -16,7 +16,7 @@ from gradproj.execution.rescore import rescore
 from gradproj.execution.settings.compose import compose_reward
 from gradproj.report import summary
 from gradproj.report.build import build
-from gradproj.report.choose import Choice, read
+from gradproj.report.choose import Choice, find
 from gradproj.report.plots import pareto
 from gradproj.runs import scores
 from gradproj.runs.folder import Run
@@ -98,7 +98,7 @@ def test_equal_target_leaves_it_out(tabled: Path) -> None:
 
 
 def test_the_plots_draw_it_as_two_points_a_method(tabled: Path) -> None:
-    (comparison,) = read(tabled).comparisons
+    (comparison,) = find(tabled).comparisons
     panels = {panel.get_ylabel(): panel for panel in pareto._figure([comparison]).axes}
     assert list(panels) == ["matcher", "dual", "later"]
     curves = {line.get_label(): line.get_xydata() for line in panels["later"].lines}

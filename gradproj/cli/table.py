@@ -1,6 +1,6 @@
-"""All records of a results folder -> tables/ and plots/ beside them, and the main tables on the terminal.
+"""Turn all records of a results folder into tables/ and plots/ beside them, and show the main tables here.
 
-Takes ``<results>/*/runs`` (others', the committed ones among them) and ``<results>/runs`` (your own), each by itself.
+Every ``<results>/*/runs`` (the committed ones and other people's) and ``<results>/runs`` (your own) is taken by itself.
 What is unfinished or no run is left out and named; what is damaged or may not be compared is refused.
 """
 
@@ -45,7 +45,7 @@ def parser(verb: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def choice(given: argparse.Namespace) -> "Choice":
-    """What was chosen on the command line."""
+    """The patterns and switches of the command line, as the report takes them."""
     from gradproj.report.choose import Choice
 
     return Choice(given.only, given.partial, given.strict)
@@ -81,7 +81,7 @@ def say_left_out(report: "Report") -> None:
 
 def _show(root: Path, report: "Report") -> None:
     """The main table of every comparison, the one with the newest run last, without intervals."""
-    from gradproj.report.table import WIDTH, terminal
+    from gradproj.report.writing import WIDTH, terminal
 
     tables = dict(zip((comparison.name for comparison in report.comparisons), report.tables["main"], strict=True))
     for comparison in sorted(report.comparisons, key=_newest):

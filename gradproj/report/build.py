@@ -1,4 +1,4 @@
-"""All records of a results folder -> tables and plots beside them."""
+"""Makes the tables and plots of a results folder from all of its records, and puts them beside the records."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from gradproj.report.choose import EVERYTHING, Choice
 from gradproj.report.compare import Comparison
 from gradproj.report.plots import latent as latent_plot
 from gradproj.report.plots import pareto
-from gradproj.report.table import Table, csv, latex, markdown
+from gradproj.report.table import Table
 from gradproj.report.tables import (
     diversity,
     equal_target,
@@ -22,6 +22,7 @@ from gradproj.report.tables import (
     significance,
     time_to_target,
 )
+from gradproj.report.writing import csv, latex, markdown
 
 _EVERY = (main, equal_target, time_to_target, significance, hypervolume, hacking, diversity, latent)
 PARTS = {part.__name__.rpartition(".")[-1]: part for part in _EVERY}
@@ -41,22 +42,22 @@ class Report:
 def build(results: Path, choice: Choice = EVERYTHING) -> Report:
     """Check the chosen runs under ``results/runs`` and write ``results/tables`` and ``results/plots``.
 
-    ``UserError`` with every problem found, a line each, before anything is written (as ``choose.read``, and for a
-    diversity.csv that is damaged, foreign or out of date). Files of runs that are gone are removed.
+    Raises ``UserError`` with every problem found, a line each, before anything is written: what ``choose.find``
+    refuses, and every diversity.csv that is damaged, foreign or out of date. Files of runs that are gone are removed.
     """
-    found = choose.read(results, choice)
+    found = choose.find(results, choice)
     tables = _tables(found.comparisons)
     files = {f"tables/{name}": text.encode() for name, text in _texts(tables).items()}
     drawn = pareto.files(found.comparisons) | latent_plot.files(found.comparisons)
     files |= {f"plots/{name}": content for name, content in drawn.items()}
-    for path in _own(results):
+    for path in _written_before(results):
         if f"{path.parent.name}/{path.name}" not in files:
             path.unlink()
     return Report(found.comparisons, tables, found.left_out, write(results, files))
 
 
 def write(results: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Place ``files`` (path below ``results`` -> content); the paths in this order."""
+    """Write every file of ``files`` (path below ``results`` -> content); returns the full paths in the same order."""
     for name, content in files.items():
         path = results / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,13 +66,16 @@ def write(results: Path, files: Mapping[str, bytes]) -> list[Path]:
 
 
 def roots(results: Path) -> list[Path]:
-    """Every folder in ``results`` that holds runs (others', the committed ones among them), ``results`` itself last."""
+    """Every folder in ``results`` that holds runs of its own, then ``results`` itself."""
     inside = sorted(runs.parent for runs in results.glob("*/runs"))
     return [*inside, *([results] if (results / "runs").exists() else [])] or [results]
 
 
 def _tables(comparisons: Sequence[Comparison]) -> dict[str, list[Table]]:
-    """Name -> the tables that have rows, of the comparisons in order; ``UserError`` with the problems of all."""
+    """Every table's name with its tables, one for each comparison that has rows for it, in the comparisons' order.
+
+    Raises ``UserError`` with the problems of all tables, so that a person can mend them in one go.
+    """
     tables: dict[str, list[Table]] = {}
     problems: list[str] = []
     for name, part in PARTS.items():
@@ -79,10 +83,11 @@ def _tables(comparisons: Sequence[Comparison]) -> dict[str, list[Table]]:
         tables[name] = [table for table in made if table is not None and table.rows]
     if problems:
         raise UserError("\n".join(problems))
-    return {name: own for name, own in tables.items() if own}
+    return {name: with_rows for name, with_rows in tables.items() if with_rows}
 
 
 def _made(table: Callable[[Comparison], Table], comparison: Comparison, problems: list[str]) -> Table | None:
+    """One table, or None where it cannot be made: the reason is then added to ``problems``."""
     try:
         return table(comparison)
     except UserError as error:
@@ -91,15 +96,15 @@ def _made(table: Callable[[Comparison], Table], comparison: Comparison, problems
 
 
 def _texts(tables: Mapping[str, Sequence[Table]]) -> dict[str, str]:
-    """File name -> text: a CSV and a Markdown file of every table, the main one in LaTeX, too."""
+    """File name -> text: every table as CSV and as Markdown, and the main table as LaTeX as well."""
     texts: dict[str, str] = {}
-    for name, own in tables.items():
-        texts[f"{name}.csv"] = csv(row for table in own for row in table.rows)
-        texts[f"{name}.md"] = markdown(TITLES[name], own)
+    for name, of_comparisons in tables.items():
+        texts[f"{name}.csv"] = csv(row for table in of_comparisons for row in table.rows)
+        texts[f"{name}.md"] = markdown(TITLES[name], of_comparisons)
     return texts | {"main.tex": latex(tables["main"])}
 
 
-def _own(results: Path) -> list[Path]:
-    """What an earlier ``build`` may have left."""
+def _written_before(results: Path) -> list[Path]:
+    """The tables and plots that an earlier ``build`` may have left; a person's own files there have other names."""
     tables = [path for path in (results / "tables").glob("*.*") if path.stem in PARTS]
     return tables + [path for kind in ("pareto", "latent") for path in (results / "plots").glob(f"{kind}-*.*")]

@@ -1,4 +1,4 @@
-"""Which runs of a results folder are compared, and what is left out: unfinished and foreign folders, each by name."""
+"""Which runs of a results folder are compared. Whatever is left out or refused is named, so that nothing is lost."""
 
 import re
 from collections import Counter, defaultdict
@@ -8,13 +8,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gradproj.errors import UserError
-from gradproj.report.compare import Comparison, compare, problems, task, task_name
+from gradproj.report.comparable import problems
+from gradproj.report.compare import Comparison, compare, task, task_name
 from gradproj.report.load import Curves, unscored
 from gradproj.report.load import curves as load
+from gradproj.report.same_images import same_images
 from gradproj.runs.folder import Run
-from gradproj.runs.naming import ImageId, Share
 
-SHOWN = 20  # lines of one message
+SHOWN = 20  # problems listed in one message; of the others it says how many there are
 
 
 class NoSuchRun(UserError):
@@ -23,14 +24,18 @@ class NoSuchRun(UserError):
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person chose: patterns of run ids or comparison names, shared images only, nothing left out."""
+    """What a person chose to compare.
+
+    ``only`` has patterns of run ids or comparison names (empty: all of them), ``partial`` takes unfinished runs over
+    the images that all runs share, and ``strict`` refuses where something would be left out.
+    """
 
     only: Sequence[str] = ()
     partial: bool = False
     strict: bool = False
 
     def takes(self, *names: str) -> bool:
-        """Whether one of ``names`` matches a pattern, or there is no pattern."""
+        """Whether a pattern matches any of ``names``; without patterns everything is taken."""
         return not self.only or any(fnmatchcase(name, pattern) for name in names for pattern in self.only)
 
 
@@ -39,27 +44,28 @@ EVERYTHING = Choice()
 
 @dataclass
 class Found:
-    """The comparisons by name, a line for everything that is left out, and one for everything that is wrong."""
+    """The comparisons in the order of their names, and a line for each thing that was left out or that is wrong."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
-def read(results: Path, choice: Choice = EVERYTHING) -> Found:
+def find(results: Path, choice: Choice = EVERYTHING) -> Found:
     """Check every chosen run under ``results/runs`` and put those together that may be compared.
 
-    ``UserError``, a line for each, where a run is wrong (damaged, edited, with a record of another run, of other
-    weights), where nothing is left to compare, and, if ``strict``, where something was left out.
+    Raises ``UserError`` with a line for every run that is damaged, edited, made with other weights or that holds a
+    record of another run; also where nothing is left to compare and, if ``strict``, where something was left out.
     """
     found = Found()
     runs = _opened(results, choice, found)
     groups = _named(runs)
     for name, group in groups.items():
         chosen = [run for run in group if choice.takes(run.folder.name, name, task_name(run))]
-        whole = _same_images(_loaded(chosen, found), choice, found)
-        if whole:
-            found.comparisons.append(compare(name, whole))
+        compared, left_out = same_images(_loaded(chosen, found), choice.partial)
+        found.left_out += left_out
+        if compared:
+            found.comparisons.append(compare(name, compared))
             found.wrong += problems(found.comparisons[-1])
     found.comparisons.sort(key=lambda comparison: comparison.name)
     _refuse(results, found.wrong + (found.left_out if choice.strict else []), "cannot be tabulated")
@@ -72,13 +78,17 @@ def read(results: Path, choice: Choice = EVERYTHING) -> Found:
 
 
 def _refuse(results: Path, lines: Sequence[str], what: str) -> None:
+    """``UserError`` with ``lines``, where there are any."""
     if lines:
         hidden = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
         raise UserError("\n".join([f"{results / 'runs'} {what}:", *lines[:SHOWN], *hidden]))
 
 
 def _opened(results: Path, choice: Choice, found: Found) -> list[Run]:
-    """The runs, by id. What is not called as a run is foreign; what is called so and has another config is edited."""
+    """The runs in the order of their ids; every other folder gets a line in ``found``.
+
+    A folder whose name ends like a run's was a run and has been edited, which is wrong. Any other is left out.
+    """
     folder = results / "runs"
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
     if not paths:
@@ -97,73 +107,32 @@ def _opened(results: Path, choice: Choice, found: Found) -> list[Run]:
 
 
 def _named(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Comparison's name -> its runs; a name that two tasks would share gets the task's fingerprint."""
+    """The name of every comparison -> its runs; where two tasks have one name, their fingerprints tell them apart."""
     groups: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
         groups[task(run)].append(run)
     taken = Counter(task_name(group[0]) for group in groups.values())
-    plain = {key: task_name(group[0]) for key, group in groups.items()}
-    return {name if taken[name] == 1 else f"{name}-{key}": groups[key] for key, name in plain.items()}
+    names = {key: task_name(group[0]) for key, group in groups.items()}
+    return {name if taken[name] == 1 else f"{name}-{key}": groups[key] for key, name in names.items()}
 
 
 def _loaded(runs: Sequence[Run], found: Found) -> list[Curves]:
-    """The curves of the runs that have an image."""
+    """The curves of the runs that have recorded an image; what is wrong or missing is added to ``found``."""
     loaded = []
     for run in runs:
         try:
-            own = load(run)
-            lacking = unscored(run, own.images) if own else {}
+            curves = load(run)
+            lacking = unscored(run, curves.images) if curves else {}
         except UserError as error:
             found.wrong.append(str(error))
             continue
-        if own is None:
+        if curves is None:
             found.left_out.append(f"{run.folder} holds no finished image; finish it: {run.command}")
             continue
         found.left_out += [
-            f"{reward} in {run.folder.name}: {count} of {len(own.images)} images have no score of it as yet; "
+            f"{reward} in {run.folder.name}: {count} of {len(curves.images)} images have no score of it as yet; "
             f"finish it: gradproj score {reward} {run.folder}"
             for reward, count in lacking.items()
         ]
-        loaded.append(own)
+        loaded.append(curves)
     return loaded
-
-
-def _same_images(group: Sequence[Curves], choice: Choice, found: Found) -> list[Curves]:
-    """The runs of a comparison over the same images: the whole ones, or all of them over those that they share."""
-    if choice.partial and group:
-        everywhere = set.intersection(*(set(curves.images) for curves in group))
-        shared = [image for image in group[0].images if image in everywhere]
-        if any(len(curves.images) > len(shared) for curves in group):
-            most = max(len(curves.images) for curves in group)
-            found.left_out.append(f"{task_name(group[0].run)}: the images that not all runs have ({len(shared)} of "
-                                  f"{most} are shared by {len(group)} runs)")  # fmt: skip
-        return [curves.of(shared) for curves in group] if shared else []
-    whole = [curves for curves in group if not _unfinished(curves, found)]
-    if not whole:
-        return []
-    counts = Counter(_seeds(curves) for curves in whole)
-    seeds = max(counts, key=lambda count: (counts[count], count))
-    for curves in whole:
-        if _seeds(curves) != seeds:
-            found.left_out.append(
-                f"{curves.run.folder.name} has {_seeds(curves)} seeds of each prompt where {counts[seeds]} other runs "
-                f"have {seeds}; give it as many (seeds={seeds}), or take the images that all have: --partial"
-            )
-    return [curves for curves in whole if _seeds(curves) == seeds]
-
-
-def _seeds(curves: Curves) -> int:
-    return 1 + max(image.seed for image in curves.images)
-
-
-def _unfinished(curves: Curves, found: Found) -> bool:
-    """Whether images of the run's prompts and seeds are missing; the line that says so."""
-    everything = Share(len(curves.run.config["prompts"]), _seeds(curves))
-    missing: list[ImageId] = sorted(set(everything) - set(curves.images))
-    if missing:
-        shown = " ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        found.left_out.append(
-            f"{curves.run.folder.name} lacks {len(missing)} of {len(everything)} images ({shown}); finish it: "
-            f"{curves.run.command} seeds={_seeds(curves)} shard=0 shards=1; or take the images that all have: --partial"
-        )
-    return bool(missing)

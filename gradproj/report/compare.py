@@ -1,54 +1,53 @@
-"""Runs of one task side by side: under which labels they stand, and whether their numbers may be compared."""
+"""Runs of one task side by side, under labels that tell them apart."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproj.report.load import Array, Curves, typed
+from gradproj.report.load import Curves, typed
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import LOOP, fingerprint, target, target_label
 
-BASELINE = "ours"  # the label that the others are set against
-START = "start"  # the label of what a run begins with: the picture without optimisation
-EARLY = 60  # the step of the paper's early row
-START_TOLERANCE = 1e-3  # of a score's spread over the starts: official scores of the same images on other hardware
+BASELINE = "ours"  # the label of the method that the others are compared with
+START = "start"  # the label of the pictures without optimisation, with which every run begins
+EARLY = 60  # the step at which the paper reports each method a first time
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Runs of one task (model, target, protocol and prompts) over the same images."""
 
-    name: str  # "<model>-<target>-<protocol>", with "-<8 hex>" where two comparisons would share it
+    name: str  # "<model>-<target>-<protocol>", and "-<8 hex>" where two comparisons would have the same name
     model: str
     target: str
     protocol: str
-    methods: dict[str, Curves]  # label -> curves, each with all ``scores``; "ours" last
-    scores: list[str]  # those that some run has; the target first; NaN in the runs that have none
-    prompts: NDArray[np.int64]  # (images,), the prompt's place among the comparison's prompts
+    methods: dict[str, Curves]  # label -> curves, each of which has all ``scores``; "ours" comes last
+    scores: list[str]  # what any of the runs has, the target first; NaN in a run that lacks the score
+    prompts: NDArray[np.int64]  # (images,), each image's prompt as an index 0, 1, ...
 
     @property
     def title(self) -> str:
+        """The name and how much was compared, for the heading of a table."""
         images, prompts = len(self.prompts), len(np.unique(self.prompts))
         return f"{self.name} ({images} images of {prompts} prompts)"
 
     @property
     def names(self) -> dict[str, Any]:
-        """The first columns of a CSV."""
+        """The first columns of every row in a CSV."""
         return {"comparison": self.name, "model": self.model, "target": self.target, "protocol": self.protocol}
 
     @property
     def others(self) -> dict[str, Curves]:
-        """The methods that ours is set against."""
+        """All methods but ours."""
         return {label: curves for label, curves in self.methods.items() if label != BASELINE}
 
     @property
     def scored_everywhere(self) -> list[str]:
-        """The scores of every scored step of every run, the target first: none that was given afterwards."""
+        """The scores that every run has at all of its scored steps, the target first: none given afterwards."""
         every = self.methods.values()
         return [score for score in self.scores if all(np.isfinite(curves.scores[score]).all() for curves in every)]
 
@@ -58,32 +57,41 @@ class Comparison:
 
 
 def task(run: Run) -> str:
-    """Eight hex digits over what runs must share to be compared: model, prompts, protocol and what is climbed."""
+    """Eight hex digits of the task. Runs that share model, prompts, protocol and what is climbed have the same."""
     config = run.config
     settings = {name: config["rewards"][name] for name in target(config)}
     return fingerprint([*(config[key] for key in ("model", "reward", "protocol", "prompts")), settings])
 
 
 def task_name(run: Run) -> str:
-    """``<model>-<target>-<protocol>``, for a file's name, too."""
+    """``<model>-<target>-<protocol>``, which may be used as the name of a file."""
     return f"{run.config['names']['model']}-{target_label(run.config)}-{run.config['protocol']}".replace("*", "x")
 
 
 def compare(name: str, group: Sequence[Curves]) -> Comparison:
-    """The comparison ``name`` of runs that share their task and their images."""
+    """The comparison called ``name`` of the runs ``group``, which must share their task and their images."""
     config = group[0].run.config
     _, prompts = np.unique([image.prompt for image in group[0].images], return_inverse=True)
     group = _told_apart(group)
     scores = list(dict.fromkeys(score for curves in group for score in curves.scores))
-    blank = [replace(c, scores={s: c.scores.get(s, np.full(c.climbed.shape, np.nan)) for s in scores}) for c in group]
+    group = [_with_scores(curves, scores) for curves in group]
     model, protocol = config["names"]["model"], config["protocol"]
-    return Comparison(name, model, target_label(config), protocol, _labelled(blank), scores, prompts)
+    return Comparison(name, model, target_label(config), protocol, _labelled(group), scores, prompts)
+
+
+def _with_scores(curves: Curves, scores: Sequence[str]) -> Curves:
+    """The curves with all of ``scores`` in this order, NaN where the run lacks one."""
+    absent = np.full(curves.climbed.shape, np.nan)
+    return replace(curves, scores={score: curves.scores.get(score, absent) for score in scores})
 
 
 def _told_apart(group: Sequence[Curves]) -> list[Curves]:
-    """A score that has other settings in some runs gets them into its name: two columns, never one of both."""
+    """Runs whose scores with different settings have different names.
+
+    Otherwise numbers that mean different things would stand in one column of a table.
+    """
     settings = {
-        name: [_leaves("", _checkpoint(curves, name)["settings"]) for curves in group if name in curves.scores]
+        name: [_leaves("", checkpoint(curves, name)["settings"]) for curves in group if name in curves.scores]
         for name in dict.fromkeys(name for curves in group for name in curves.scores)
     }
     return [
@@ -93,16 +101,26 @@ def _told_apart(group: Sequence[Curves]) -> list[Curves]:
 
 
 def _renamed(curves: Curves, part: str, settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """``curves.<part>``, a dict by score, whose keys name the settings that not all runs share."""
     names = {}
     for name in getattr(curves, part):
-        own = _leaves("", _checkpoint(curves, name)["settings"])
-        apart = [f"{key}={typed(value)}" for key, value in _apart(own, settings[name]).items()]
+        leaves = _leaves("", checkpoint(curves, name)["settings"])
+        apart = [f"{key}={typed(value)}" for key, value in _apart(leaves, settings[name]).items()]
         names[name] = f"{name} ({', '.join(apart)})" if apart else name
     return {names[name]: value for name, value in getattr(curves, part).items()}
 
 
+def checkpoint(curves: Curves, name: str) -> Mapping[str, Any]:
+    """The weights and the settings of the score ``name``, or of the model where ``name`` is "model"."""
+    config, reward = curves.run.config, name.partition(" (")[0]  # without what ``_told_apart`` added
+    return curves.rescored.get(name) or {
+        "weights": config["weights"].get(reward),
+        "settings": config["rewards"].get(reward, {}),
+    }
+
+
 def _labelled(group: Sequence[Curves]) -> dict[str, Curves]:
-    """Label -> run, in table order: the method's name, with the settings that tell it from its like."""
+    """Label -> run, in the order of the tables. A label is the method's name and the settings that only some have."""
     labels: dict[str, Curves] = {}
     for curves in group:
         method = curves.run.config["names"]["method"]
@@ -117,66 +135,28 @@ def _labelled(group: Sequence[Curves]) -> dict[str, Curves]:
 
 
 def _settings(curves: Curves) -> dict[str, Any]:
+    """What the method and the loop were told, as dotted key -> value."""
     config = curves.run.config
     return _leaves("", config["method"]) | {key: config[key] for key in LOOP if key in config}
 
 
-def _apart(own: Mapping[str, Any], like: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What of ``own`` settings (dotted key -> value) some of ``like`` do not share."""
+def _apart(settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Those of ``settings`` (dotted key -> value) that at least one of ``others`` lacks, or has with another value."""
     absent = object()
-    return {key: value for key, value in own.items() if any(other.get(key, absent) != value for other in like)}
+    return {key: value for key, value in settings.items() if any(other.get(key, absent) != value for other in others)}
 
 
 def _leaves(key: str, value: Any) -> dict[str, Any]:
     """Nested settings as dotted key -> value."""
     if not isinstance(value, Mapping):
         return {key: value}
-    return {k: v for name, item in value.items() for k, v in _leaves(f"{key}.{name}" if key else name, item).items()}
+    leaves: dict[str, Any] = {}
+    for name, item in value.items():
+        leaves |= _leaves(f"{key}.{name}" if key else name, item)
+    return leaves
 
 
 def _natural(label: str) -> list[str | float]:
-    """Sorts block=16 before block=128."""
+    """A key to sort labels by that puts block=16 before block=128."""
     parts = re.split(r"(\d+(?:\.\d+)?)", label)
     return [float(part) if index % 2 else part for index, part in enumerate(parts)]
-
-
-def problems(comparison: Comparison) -> Iterator[str]:
-    """Why runs of a comparison may not stand side by side, a line each: other weights, another start."""
-    first, *others = comparison.methods.values()
-    for curves in others:
-        shared = [score for score in comparison.scores if _has(first, score) and _has(curves, score)]
-        for difference in chain(_other_weights(first, curves, shared), _other_start(first, curves, shared)):
-            yield (
-                f"{curves.run.folder.name} and {first.run.folder.name} cannot be compared: {difference}; choose runs "
-                "with --only, or move one of the two away and make it again beside the other"
-            )
-
-
-def _has(curves: Curves, score: str) -> bool:
-    return bool(np.isfinite(curves.scores[score][:, 0]).all())
-
-
-def _other_weights(first: Curves, other: Curves, scores: Sequence[str]) -> Iterator[str]:
-    for name in ["model", *scores]:
-        if _checkpoint(first, name)["weights"] != _checkpoint(other, name)["weights"]:
-            yield f"{name} has other weights in the two, under one name (config.yaml and scores/ say which)"
-
-
-def _checkpoint(curves: Curves, name: str) -> Mapping[str, Any]:
-    """The weights and the settings of a score or the model."""
-    config, plain = curves.run.config, name.partition(" (")[0]
-    return curves.rescored.get(name) or {
-        "weights": config["weights"].get(plain),
-        "settings": config["rewards"].get(plain, {}),
-    }
-
-
-def _other_start(first: Curves, other: Curves, scores: Sequence[str]) -> Iterator[str]:
-    for score in scores:
-        own, expected = other.scores[score][:, 0], first.scores[score][:, 0]
-        for index in np.flatnonzero(np.abs(own - expected) > START_TOLERANCE * _spread(expected) + 1e-6)[:1]:
-            yield f"{score} of image {first.images[index]} at step 0 is {own[index]:.6g} against {expected[index]:.6g}"
-
-
-def _spread(values: Array) -> float:
-    return float(values.std() if len(values) > 1 and np.ptp(values) > 0 else np.abs(values).max())

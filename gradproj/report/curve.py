@@ -1,6 +1,7 @@
 """A method's curve over its scored steps: where it reaches a level, what stands there, and the area that it dominates.
 
-A place on a curve is a fractional index of its points: 1.5 is midway from the second point to the third.
+A curve is straight between its points. A position on it is a fractional index of the points: 1.5 lies halfway between
+the second point and the third.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from gradproj.report.load import Array
 
 
 def crossing(curve: Array, level: float) -> float:
-    """The first place where ``curve`` (points,), straight between its points, is at ``level``, which it reaches."""
+    """The first position at which ``curve`` (points,) is at ``level``. The curve must reach the level."""
     after = int(np.argmax(curve >= level))
     if after == 0:
         return 0.0
@@ -20,20 +21,23 @@ def crossing(curve: Array, level: float) -> float:
     return before + (level - curve[before]) / (curve[after] - curve[before])
 
 
-def at(values: Array, place: float) -> Array:
-    """``values`` (images, points) at a place, linearly between the points: (images,)."""
-    before = int(place)
+def at(values: Array, position: float) -> Array:
+    """What ``values`` (images, points) are at a position, (images,), linear between the points."""
+    before = int(position)
     after = min(before + 1, values.shape[1] - 1)
-    return values[:, before] + (place - before) * (values[:, after] - values[:, before])
+    return values[:, before] + (position - before) * (values[:, after] - values[:, before])
 
 
-def step_at(steps: NDArray[np.int64], place: float) -> float:
-    """The step at a place, ``steps`` (points,) being those of the curve's points."""
-    return float(np.interp(place, np.arange(len(steps)), steps))
+def step_at(steps: NDArray[np.int64], position: float) -> float:
+    """The step at a position, where ``steps`` (points,) are the steps of the curve's points."""
+    return float(np.interp(position, np.arange(len(steps)), steps))
 
 
 def area(x: Array, y: Array, corner: tuple[float, float]) -> Any:
-    """Area of the union of the rectangles from ``corner`` to the points (x, y) above it: (...,) of (..., points)."""
+    """The area that the points (``x``, ``y``), (..., points) each, dominate above ``corner``: (...,).
+
+    It is the area of all the rectangles together that reach from ``corner`` to a point above and right of it.
+    """
     order = np.argsort(x, axis=-1)
     width = np.diff(np.maximum(np.take_along_axis(x, order, -1), corner[0]), prepend=corner[0], axis=-1)
     height = np.maximum(np.take_along_axis(y, order, -1) - corner[1], 0)

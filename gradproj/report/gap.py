@@ -1,4 +1,4 @@
-"""The hacking gap: how much further an image went in what was climbed than in what was held out."""
+"""The hacking gap: how much more an image gained in what was climbed than in what was held out."""
 
 from collections.abc import Sequence
 
@@ -14,15 +14,14 @@ GAP = (
 
 
 def held_out(curves: Curves, scores: Sequence[str]) -> list[str]:
-    """Those of ``scores`` (the target first, as in ``Comparison.scores``) that took no part in what was climbed."""
+    """Those of ``scores`` (in the order of ``Comparison.scores``, the target first) that were not climbed."""
     return [score for score in scores[1:] if score not in target(curves.run.config)]
 
 
 def gain(curves: Curves, score: str) -> Array:
-    """(images,) ``score`` at the last step minus at the start, in standard deviations of the start scores.
+    """``score`` at the last step minus at the start, (images,), in standard deviations of the start scores.
 
-    The deviation is over these images (divisor n). NaN for a score
-    that all start images share (one image, too), which has no scale.
+    The deviation is over these images (divisor n). Where all start images score alike there is no scale: NaN.
     """
     values = curves.scores[score]
     scale = values[:, 0].std() if np.ptp(values[:, 0]) > 0 else np.nan
@@ -30,10 +29,10 @@ def gain(curves: Curves, score: str) -> Array:
 
 
 def gap(curves: Curves, scores: Sequence[str]) -> Array:
-    """(images,) standardised gain in ``scores[0]`` minus the mean one in those of the others that are held out.
+    """The gain in the target ``scores[0]`` minus the mean gain in the held-out scores, (images,), as ``gain`` has them.
 
-    Positive: the target rose further than the held-out scores did. A held-out score without a
-    scale is left out of the mean; NaN where none has one.
+    It is positive where the target rose further than the held-out scores. A held-out score without a scale is left out
+    of the mean; where no held-out score has a scale, the gap is NaN.
     """
     others = [gain(curves, score) for score in held_out(curves, scores)]
     given = np.isfinite(others).sum(0) if others else np.zeros(len(curves.images), dtype=np.int64)

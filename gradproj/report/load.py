@@ -1,4 +1,4 @@
-"""One run's records -> the scores of the images it would hand over at each scored step."""
+"""Turns one run's records into curves: the scores of the images that the run would hand over at each scored step."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from gradproj.runs.naming import ImageId, target, target_label
 from gradproj.runs.record import COLUMNS
 
 Array = NDArray[np.float64]
-LATENT = {  # columns of a record that say whether the latent is still noise -> how a reader is told
+LATENT = {  # the columns of a record that say whether the latent is still noise -> their titles in tables and plots
     "latent_rms": "rms",
     "cosine": "cosine with the start",
     "flatness": "spectral flatness",
@@ -27,38 +27,40 @@ LATENT = {  # columns of a record that say whether the latent is still noise -> 
 
 @dataclass(frozen=True)
 class Curves:
-    """What a run keeps after each step that all of its images have scores for (with steps 0 and last among them).
+    """What a run would keep if it ended at a step, for every step at which all its images were scored.
 
-    ``keep: last`` keeps the step itself, ``keep: best`` the scored step up to there with the highest climbed reward.
+    With ``keep: last`` that is the step itself, with ``keep: best`` the scored step so far with the highest climbed
+    reward. Step 0 and the last step are always scored.
     """
 
     run: Run
     images: list[ImageId]  # in the order of their names
     steps: NDArray[np.int64]  # (steps,)
-    exact: NDArray[np.bool_]  # (steps,): no unscored earlier step would have been kept instead
-    seconds: Array  # (images, steps), per image, cumulative
-    scores: dict[str, Array]  # score -> (images, steps), official units; the target first; NaN: not scored there
-    climbed: Array  # (images, steps): the reward that was climbed, in its own form, of the float picture
-    latent: dict[str, Array]  # statistic of LATENT -> (images, steps), of each step's own latent; NaN: not recorded
-    rescored: dict[str, Any]  # score -> checkpoint, of those given afterwards: only at the first and the last step
-    reward: NDArray[np.float32]  # (images, all steps + 1): the climbed reward of every step, as recorded
-    official: dict[str, NDArray[np.float32]]  # reward -> (images, all steps + 1), as recorded; NaN: not scored there
+    exact: NDArray[np.bool_]  # (steps,), False where an image would have kept an earlier step that has no scores
+    seconds: Array  # (images, steps), spent on the image up to the step
+    scores: dict[str, Array]  # score -> (images, steps) in official units, the target first; NaN where not scored
+    climbed: Array  # (images, steps), the reward in the form that was climbed, of the picture before it became 8-bit
+    latent: dict[str, Array]  # column of LATENT -> (images, steps), always of the step itself; NaN where not recorded
+    rescored: dict[str, Any]  # score given afterwards, which has the first and the last step only -> its checkpoint
+    reward: NDArray[np.float32]  # (images, all steps + 1), the climbed reward of every step
+    official: dict[str, NDArray[np.float32]]  # reward -> (images, all steps + 1); NaN where not scored
 
     def of(self, images: Sequence[ImageId]) -> "Curves":
         """The curves of ``images`` alone, which the run must have."""
-        places = [self.images.index(image) for image in images]
-        arrays = {name: getattr(self, name)[places] for name in ("seconds", "climbed", "reward")}
+        rows = [self.images.index(image) for image in images]
+        arrays = {name: getattr(self, name)[rows] for name in ("seconds", "climbed", "reward")}
         for name in ("latent", "scores", "official"):
-            arrays[name] = {key: values[places] for key, values in getattr(self, name).items()}
+            arrays[name] = {key: values[rows] for key, values in getattr(self, name).items()}
         return replace(self, images=list(images), **arrays)
 
 
 def summary(folder: Path) -> str:
-    """One run in a line: target and held-out means from start to end, seconds per image, n. Reads only that run."""
+    """One run in a line: the mean of each score at the start and at the end, seconds per image and number of images."""
     found = curves(Run.open(folder))
     if not found:
         return f"{folder.name} | no finished image | n 0"
-    changes = [f"{score} {v[:, 0].mean():.4g} -> {v[:, -1].mean():.4g}" for score, v in found.scores.items()]
+    ends = {score: (values[:, 0].mean(), values[:, -1].mean()) for score, values in found.scores.items()}
+    changes = [f"{score} {start:.4g} -> {end:.4g}" for score, (start, end) in ends.items()]
     return " | ".join([folder.name, *changes, f"{found.seconds[:, -1].mean():.3g} s/image", f"n {len(found.images)}"])
 
 
@@ -68,9 +70,9 @@ def typed(value: object) -> str:
 
 
 def curves(run: Run) -> Curves | None:
-    """Read and check all records of one run, None where it has none; ``UserError`` names the image that is wrong.
+    """All records of one run, checked; None where it has no record. ``UserError`` names the image that is wrong.
 
-    Of the scores given afterwards those are left out that some images lack as yet.
+    A score that is given afterwards is left out as long as some image lacks it.
     """
     records = run.records()
     if not records:
@@ -102,13 +104,16 @@ def curves(run: Run) -> Curves | None:
 
 
 def unscored(run: Run, images: Sequence[ImageId]) -> dict[str, int]:
-    """Reward -> how many of ``images`` lack its score, of those that were to be given afterwards and are not all."""
+    """Reward that is scored afterwards -> how many of ``images`` still lack its score; only those that lack any."""
     there = scores_given_later.read(run)
     return scores_given_later.unscored(run, {*there, *progress.wanted(run).after}, images)
 
 
 def _given_later(run: Run, images: list[ImageId], steps: int) -> dict[str, tuple[Any, Array]]:
-    """Reward -> (checkpoint, (images, steps)) of the files in the run's scores folder that have every image."""
+    """Reward -> its checkpoint and its scores (images, steps), where it was scored afterwards on every image.
+
+    Only the start and the kept picture are saved, so that there are scores at the first and the last step alone.
+    """
     there = scores_given_later.read(run)
     found: dict[str, tuple[Any, Array]] = {}
     for reward in sorted(there.keys() - scores_given_later.unscored(run, there, images).keys()):
@@ -120,20 +125,26 @@ def _given_later(run: Run, images: list[ImageId], steps: int) -> dict[str, tuple
 
 
 def _scored(run: Run, images: list[ImageId], step: Array, scores: Array) -> NDArray[np.bool_]:
-    """(images, steps + 1): which rows carry scores. Refuses steps out of order, scores missing or not finite."""
+    """Which rows have scores, (images, steps + 1), from ``step`` (images, steps + 1) and ``scores`` (..., rewards).
+
+    ``UserError`` for a step out of order and for a row that lacks some scores or has one that is not finite.
+    """
     given = np.any(~np.isnan(scores), axis=2)
     right = (step == np.arange(step.shape[1])) & (np.isfinite(scores).all(2) | ~given)
     right[:, [0, -1]] &= given[:, [0, -1]]
-    for place, row in np.argwhere(~right)[:1]:
+    for index, row in np.argwhere(~right)[:1]:
         raise UserError(
-            f"{run.record(images[place])}: row {row} is not step {row} with one finite number for every score; "
+            f"{run.record(images[index])}: row {row} is not step {row} with one finite number for every score; "
             f"delete it and give: {run.command}"
         )
     return given
 
 
 def _kept(keep: str, reward: Array, scored: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(images, steps + 1) the row kept after each step; (steps + 1,) whether no unscored row beats it."""
+    """Which row would be kept if the run ended at a step, (images, steps + 1), and where that is exact, (steps + 1,).
+
+    It is not exact where an image has an unscored row with a higher climbed reward, which would have been kept.
+    """
     rows = np.arange(reward.shape[1])
     if keep == "last":
         return np.broadcast_to(rows, reward.shape), np.all(scored, axis=0)
@@ -145,6 +156,6 @@ def _kept(keep: str, reward: Array, scored: NDArray[np.bool_]) -> tuple[NDArray[
 
 
 def _target_first(config: dict[str, Any], scores: dict[str, Array]) -> dict[str, Array]:
-    """The target before the others. A mix is one score more: the weighted sum of its official scores."""
+    """``scores`` with the target before them; the target of a mix is the weighted sum of its official scores."""
     climbed = sum((weight * scores[name] for name, weight in target(config).items()), np.zeros(1))
     return {target_label(config): climbed} | scores
