@@ -121,8 +121,9 @@ class Run:
     def scan(self) -> Scan:
         """Look at every record, packed or not; 100,000 take seconds. ``UserError`` for a damaged archive."""
         found = Scan({}, set(), [])
-        for path in sorted(self.images.glob("[!.]*.csv")):
-            self._sort(found, path.stem, str(path), path.read_bytes())
+        for name in self._loose():
+            path = self.images / f"{name}.csv"
+            self._sort(found, name, str(path), path.read_bytes())
         for name, content in archive.members(self.folder / PACKED):
             where = f"{self.folder / PACKED}: images/{name}.csv"
             if unlabelled(content) is None:
@@ -144,7 +145,7 @@ class Run:
     def has(self, image: ImageId) -> bool:
         """Whether this image's whole record is in images/ by now (packed ones are not looked at)."""
         opened = self._opened(image)
-        return opened is not None and self._stranger(str(image), opened[0]) is None
+        return opened is not None and self._stranger(image, opened[0]) is None
 
     def table(self, image: ImageId) -> pd.DataFrame:
         """The image's record: a row per step, columns of float64, NaN where blank. ``UserError`` where it has none."""
@@ -161,7 +162,8 @@ class Run:
 
         ``UserError`` names the first that is damaged or not this run's, or that stands twice with other content.
         """
-        loose = {path.stem: (str(path), path.read_bytes()) for path in self.images.glob("[!.]*.csv")}
+        files = {name: self.images / f"{name}.csv" for name in self._loose()}
+        loose = {name: (str(path), path.read_bytes()) for name, path in files.items()}
         packed = dict(archive.members(self.folder / PACKED))
         for name in loose.keys() & packed.keys():
             if loose[name][1] != packed[name]:  # equal twins are what a kill during pack or unpack leaves
@@ -190,7 +192,7 @@ class Run:
         """
         opened = self._opened(image)
         if opened is not None:
-            self._refuse(str(image), str(self.record(image)), opened[0])
+            self._refuse(image, str(self.record(image)), opened[0])
             return
         self.set_aside(image)
         for kind, picture in pictures.items():
@@ -209,6 +211,10 @@ class Run:
         with contextlib.suppress(FileNotFoundError):  # there is none, or another worker was first
             record.replace(aside)
 
+    def _loose(self) -> list[str]:
+        """The names of the records in images/, sorted; half-written files begin with a dot."""
+        return sorted(path.stem for path in self.images.glob("[!.]*.csv"))
+
     def _label(self, image: ImageId) -> dict[str, Any]:
         """Whose a record of ``image`` is."""
         return {"run": self.folder.name, "image": str(image), "prompt": self.config["prompts"][image.prompt]}
@@ -221,20 +227,19 @@ class Run:
 
     def _sort(self, found: Scan, name: str, where: str, content: bytes) -> None:
         """Put one record where it belongs."""
-        opened = unlabelled(content)
-        why = self._stranger(name, {} if opened is None else opened[0])
-        if opened is None and _is_image(name):
-            found.damaged.add(ImageId.parse(name))
-        elif opened is None or why:
+        opened, image = unlabelled(content), _image(name)
+        label = {} if opened is None else opened[0]
+        if opened is None and image:
+            found.damaged.add(image)
+        elif why := self._stranger(image, label):
             found.strangers.append(f"{where} {why}")
-        else:
-            found.recorded[ImageId.parse(name)] = opened[0].get("pictures", {})
+        elif image:
+            found.recorded[image] = label.get("pictures", {})
 
-    def _stranger(self, name: str, label: Mapping[str, Any]) -> str | None:
-        """Why a sealed record called ``name`` is not this run's, and what to do; None where it is."""
-        if not _is_image(name):
+    def _stranger(self, image: ImageId | None, label: Mapping[str, Any]) -> str | None:
+        """Why a sealed record in the place of ``image`` is not this run's, and what to do; None where it is."""
+        if image is None:
             return "is not called <prompt id>-<seed>: move it away"
-        image = ImageId.parse(name)
         if image.prompt < len(self.config["prompts"]) and self._label(image).items() <= label.items():
             return None
         if not {"run", "image", "prompt"} <= label.keys():
@@ -242,8 +247,8 @@ class Run:
         home = self.folder.with_name(str(label["run"])) / "images" / f"{label['image']}.csv"
         return f"is the record of image {label['image']} ({label['prompt']!r}) of run {label['run']}: move it to {home}"
 
-    def _refuse(self, name: str, where: str, label: Mapping[str, Any]) -> None:
-        if why := self._stranger(name, label):
+    def _refuse(self, image: ImageId | None, where: str, label: Mapping[str, Any]) -> None:
+        if why := self._stranger(image, label):
             raise UserError(f"{where} {why}")
 
     def _checked(self, name: str, where: str, content: bytes) -> bytes:
@@ -253,16 +258,15 @@ class Run:
             raise UserError(
                 f"{where} is cut or edited; give the same command again, which makes it anew: {self.command}"
             )
-        self._refuse(name, where, opened[0])
+        self._refuse(_image(name), where, opened[0])
         return opened[1]
 
 
-def _is_image(name: str) -> bool:
+def _image(name: str) -> ImageId | None:
     try:
-        ImageId.parse(name)
+        return ImageId.parse(name)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def find(results: Path) -> tuple[list[Run], list[str]]:

@@ -30,10 +30,9 @@ class ImageId(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "ImageId":
         """The reverse of ``str``; ``ValueError`` for a text that no image has."""
-        if re.fullmatch(r"[0-9]{4,}-[0-9]+", text):
-            image = cls(*map(int, text.split("-")))
-            if str(image) == text:
-                return image
+        parts = re.fullmatch(r"([0-9]{4}|[1-9][0-9]{4,})-(0|[1-9][0-9]*)", text)
+        if parts:
+            return cls(int(parts[1]), int(parts[2]))
         raise ValueError(f"expected <prompt id>-<seed>, such as {cls(3, 1)}, got {text!r}")
 
 
