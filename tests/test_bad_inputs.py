@@ -14,6 +14,9 @@ from conftest import Gradproj
 
 from gradproj.cli.run import run_once
 from gradproj.execution import worker
+from gradproj.runs.archive import bundle
+from gradproj.runs.folder import Run
+from gradproj.runs.packing import pack
 
 SMALL = ("prompts=[a red ring,a blue square]", "rewards=[shapes_aesthetic,shapes_matcher]", "steps=2")
 SAME = {  # what is typed to go on with the two runs, or to look at them
@@ -73,6 +76,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (own / "slip.yaml").write_text("# @package rewards.slip\n_target_: [a\n")
     (own / "unpacked.yaml").write_text("_target_: gradproj.rewards.shapes_matcher.ShapesMatcher\n")
     (own / "ghost.yaml").write_text("# @package rewards.ghost\n_target_: ghost.Ghost\n")
+    for name in ("NotANumber", "WrongShape", "Weightless"):
+        (own / f"{name}.yaml").write_text(f"# @package rewards.{name}\n_target_: liars.{name}\n")
     return folder
 
 
@@ -100,6 +105,40 @@ def edited_record(ours: Path, none: Path) -> None:
 
 def record_of_another_image(ours: Path, none: Path) -> None:
     shutil.copy(ours / "images" / "0000-0.csv", ours / "images" / "0001-0.csv")
+
+
+def renamed_record(ours: Path, none: Path) -> None:
+    (ours / "images" / "0000-0.csv").rename(ours / "images" / "0000 (copy).csv")
+
+
+def record_of_another_run(ours: Path, none: Path) -> None:
+    shutil.copy(none / "images" / "0000-0.csv", ours / "images" / "0000-0.csv")
+
+
+def packed_record_of_another_run(ours: Path, none: Path) -> None:
+    record_of_another_run(ours, none)
+    (ours / "records.tar.xz").write_bytes(
+        bundle((f"images/{one.name}", one.read_bytes()) for one in sorted((ours / "images").glob("*.csv")))
+    )
+    for one in (ours / "images").glob("*.csv"):
+        one.unlink()
+
+
+def cut_archive(ours: Path, none: Path) -> None:
+    pack(Run.open(ours))
+    path = ours / "records.tar.xz"
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def renamed_folder(ours: Path, none: Path) -> None:
+    ours.rename(ours.with_name("shapes-ours-shapes_aesthetic-00000000"))
+
+
+def swapped_pictures(ours: Path, none: Path) -> None:
+    one, other = (ours / "images" / f"{name}.png" for name in ("0000-0", "0001-0"))
+    first = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(first)
 
 
 def edited_config(ours: Path, none: Path) -> None:
@@ -141,4 +180,12 @@ def test_it_is_refused_in_a_line_and_nothing_changes(
     assert "Traceback" not in err and "Error executing job" not in err
     said = out + err if row.code == 1 else err
     assert re.search(row.says, said, re.DOTALL), said
+    assert state(place) == before
+
+
+def test_a_billion_seeds_are_planned_as_a_number(place: Path, gradproj: Gradproj) -> None:
+    before = state(place)
+    code, out, err = gradproj("plan", "-m", *SMALL, "method=ours,none", "seeds=1000000000", folder=place)
+    assert code == 0, err
+    assert "3999999996 images to do in 2 runs" in out
     assert state(place) == before

@@ -12,6 +12,7 @@ from faults import Shown, recorded
 from gradproj.errors import UserError
 from gradproj.execution import plan
 from gradproj.runs import progress, scores, status
+from gradproj.runs.folder import find
 from gradproj.runs.naming import ImageId, Share
 from gradproj.runs.packing import pack, unpack
 
@@ -103,7 +104,7 @@ def test_a_record_with_one_other_byte_is_to_be_made_again(tmp_path: Path, look: 
     content[place * len(content) // 100] ^= 1
     path.write_bytes(content)
     assert look(tmp_path)[0] == 1
-    (one,) = plan.cell({**run.config}, Share(4, 1), 2, tmp_path).missing.items()
+    (one,) = plan.cell({**run.config}, Share(4, 1), 2, find(tmp_path)[0]).missing.items()
     assert one == ("cut, to be made again", 1)
 
 
@@ -118,7 +119,7 @@ def test_a_plan_reads_no_cost_from_damaged_records(tmp_path: Path) -> None:
             for _ in range(rng.randint(1, 5)):
                 content[rng.randrange(len(content))] = rng.randrange(256)
             (run.images / f"000{prompt}-0.csv").write_bytes(content[: rng.randrange(len(content) + 1)])
-        found = plan.cell({**run.config}, Share(4, 1), 2, tmp_path)
+        found = plan.cell({**run.config}, Share(4, 1), 2, find(tmp_path)[0])
         assert found.recorded + found.missing.total() == 4
 
 
@@ -146,7 +147,7 @@ def test_a_run_whose_held_out_rewards_have_not_scored_is_not_complete(tmp_path: 
         scores.add(run, reward, scores.Scores({"weights": {}, "settings": {}}, dict.fromkeys(images, (0.0, 1.0))))
     code, said = look(tmp_path)
     assert code == 1 and "1 images not yet scored by green" in said and "blue" not in said
-    line = plan.cell({**run.config}, Share(1, 1), 2, tmp_path, ["blue", "green"]).line()
+    line = plan.cell({**run.config}, Share(1, 1), 2, find(tmp_path)[0], ["blue", "green"]).line()
     assert "1 recorded but not yet scored by green" in line
     scores.add(run, "green", scores.Scores({"weights": {}, "settings": {}}, {names[3]: (0.0, 1.0)}))
     assert look(tmp_path)[0] == 0
@@ -204,7 +205,7 @@ def test_what_is_no_run_is_told_and_the_rest_is_answered(tmp_path: Path, look: S
     code, said = look(tmp_path)
     assert code == 1 and "4 of 4 images recorded in 1 runs" in said
     assert f"{renamed} is foreign or edited" in said and "notes.txt is no run's folder" in said
-    assert plan.cell({**run.config}, Share(4, 1), 2, tmp_path).recorded == 4
+    assert plan.cell({**run.config}, Share(4, 1), 2, find(tmp_path)[0]).recorded == 4
 
 
 def test_records_of_another_run_are_told_and_not_counted(tmp_path: Path, look: Shown) -> None:
@@ -215,12 +216,12 @@ def test_records_of_another_run_are_told_and_not_counted(tmp_path: Path, look: S
     assert code == 1 and f"is the record of image 0001-0 ('p1') of run {other.folder.name}: move it to {home}" in said
     assert "5 of 6 images recorded" in said
     with pytest.raises(UserError, match=other.folder.name):
-        plan.cell({**run.config}, Share(4, 1), 2, tmp_path)
+        plan.cell({**run.config}, Share(4, 1), 2, find(tmp_path)[0])
 
 
 def test_a_billion_seeds_are_a_number(tmp_path: Path, look: Shown) -> None:
     run = recorded(tmp_path)
     progress.ask(run, 10**9)
     assert "4 of 4000000000 images recorded" in look(tmp_path)[1]
-    found = plan.cell({**run.config}, Share(4, 10**9, 1, 3), 2, tmp_path)
+    found = plan.cell({**run.config}, Share(4, 10**9, 1, 3), 2, find(tmp_path)[0])
     assert found.missing == {"not begun": len(range(1, 4 * 10**9, 3)) - found.recorded}

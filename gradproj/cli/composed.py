@@ -6,6 +6,7 @@ become ``UserError`` and ``Incomplete``, by type.
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 
 import hydra
@@ -17,7 +18,7 @@ from gradproj.errors import Incomplete, UserError
 from gradproj.execution import scheduler
 from gradproj.execution.settings.overrides import COMPLAINTS, check_launcher, data_folder, explained, understood
 
-Task = Callable[[DictConfig], None]
+Task = Callable[[DictConfig], object]
 
 
 def each(arguments: list[str], task: Task, program: str) -> None:
@@ -54,6 +55,13 @@ def each(arguments: list[str], task: Task, program: str) -> None:
     if failures:
         kind = Incomplete if all(isinstance(error, Incomplete) for error in failures) else UserError
         raise kind("\n".join(dict.fromkeys(map(str, failures))))
+
+
+def each_here(arguments: list[str], task: Task, program: str) -> None:
+    """``each`` in this process whatever launcher ``arguments`` name, and without a folder of logs."""
+    own = [argument for argument in arguments if not argument.startswith(("hydra/launcher=", "hydra.launcher."))]
+    with tempfile.TemporaryDirectory() as folder:
+        each([*own, f"hydra.sweep.dir='{folder}'"], task, program)
 
 
 def _compose(arguments: list[str], task: Task, program: str) -> None:

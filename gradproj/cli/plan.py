@@ -1,7 +1,8 @@
 """``gradproj plan``, with the arguments of a ``gradproj run``: what that would do. Does nothing itself."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,42 @@ from gradproj.errors import NotHere
 from gradproj.execution.plan import Cell, cell, total
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.compose import data_folder
+from gradproj.runs import folder
+from gradproj.runs.folder import Run
 from gradproj.runs.naming import config_of
 
 
 def main(arguments: list[str]) -> int:
-    """Print a line per run that ``arguments`` describe, and the sum; here, whatever launcher they name."""
+    """Print a line per run that ``arguments`` describe, and the sum; here, whatever launcher they name.
+
+    What is no run in the results folder, and files of parts that are not here, are told once on stderr.
+    """
     cells: list[Cell] = []
-    here = [argument for argument in arguments if not argument.startswith("hydra/launcher=")]
-    composed.each(here, lambda config: cells.append(_plan(config)), "gradproj plan")
+    tell = cache(lambda line: print(line, file=sys.stderr))  # the same line once
+    find = cache(partial(_find, tell=tell))
+    composed.each_here(arguments, lambda composition: cells.append(_plan(composition, find, tell)), "gradproj plan")
     print(total(cells))
     return 0
 
 
-def _plan(composition: DictConfig) -> Cell:
+def _plan(composition: DictConfig, find: Callable[[Path], list[Run]], tell: Callable[[str], None]) -> Cell:
     settings = keys.check(composition)
     prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
-    weights = _weights(settings, prompts)
+    weights = _weights(settings, prompts, tell)
     climbed, after = keys.split_rewards(settings)
     config = config_of(composed.choice("model"), composed.choice("method"), list(keys.target(settings)), climbed)
     config |= {"prompts": prompts}
     if weights:
         config |= {"weights": {name: weights[name] for name in ("model", *climbed["rewards"])}}
     images = keys.images(settings, len(prompts))
-    planned = cell(config, images, settings["max_retries"], Path(settings["results"]), after)
+    planned = cell(config, images, settings["max_retries"], find(Path(settings["results"])), after)
     print(planned.line())
     return planned
 
 
-def _weights(settings: Mapping[str, Any], prompts: Sequence[str]) -> dict[str, dict[str, str]]:
+def _weights(
+    settings: Mapping[str, Any], prompts: Sequence[str], tell: Callable[[str], None]
+) -> dict[str, dict[str, str]]:
     """Part -> its weights' names and hashes, of parts that fit (``check``); empty where their files are not here."""
     from gradproj.execution.settings.check import check
     from gradproj.execution.settings.parts import parts
@@ -49,5 +58,14 @@ def _weights(settings: Mapping[str, Any], prompts: Sequence[str]) -> dict[str, d
         check(made, settings, prompts)
         return {name: dict(part.weights) for name, part in {"model": made["model"], **made["rewards"]}.items()}
     except NotHere as error:
-        print(f"not all could be checked, files are missing here: {error.reasons[0]}", file=sys.stderr)
+        more = f" (and {len(error.reasons) - 1} more)" if len(error.reasons) > 1 else ""
+        tell(f"not all could be checked, files are missing here: {error.reasons[0]}{more}")
         return {}
+
+
+def _find(results: Path, tell: Callable[[str], None]) -> list[Run]:
+    """The runs of a results folder; what else lies there is told."""
+    runs, others = folder.find(results)
+    for other in others:
+        tell(other)
+    return runs

@@ -6,7 +6,7 @@ Torch and all that needs it is imported once there is work, so that ``--help`` a
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Complete every run that ``arguments`` describe; ``Incomplete`` where some of their images are not recorded."""
     os.environ[COMMAND] = json.dumps(["gradproj-run", *arguments])
+    if {"-m", "--multirun"} & {*arguments}:  # no run of a sweep begins before all of them are known to be understood
+        composed.each_here(arguments, _check, "gradproj run")
     composed.each(arguments, run, "gradproj run")
     return 0
 
@@ -39,13 +41,18 @@ def run(config: DictConfig) -> None:
 
 def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
     """Complete one composed run; answers what came of it. ``model`` and ``method`` are the chosen YAML files' names."""
-    plain = keys.check(config)
-    prompts = keys.read_prompts(plain["prompts"], data_folder("prompts"))
+    plain, prompts = _check(config)
     from gradproj.execution import worker
 
     outcome = worker.complete(plain, prompts, model, method)
     _show(outcome.run, keys.images(plain, len(prompts)))
     return outcome
+
+
+def _check(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
+    """The settings and the prompts of one composed run."""
+    plain = keys.check(config)
+    return plain, keys.read_prompts(plain["prompts"], data_folder("prompts"))
 
 
 def _show(run: Run, own: Share) -> None:

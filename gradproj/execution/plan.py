@@ -7,16 +7,15 @@ found by all else that their names cover.
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.runs import scores
-from gradproj.runs.folder import Run, find, run_id
+from gradproj.runs.folder import Run, run_id
 from gradproj.runs.naming import ImageId, Share, fingerprint
 from gradproj.runs.progress import failures
 
@@ -46,16 +45,16 @@ def cell(
     config: Mapping[str, Any],
     images: Share,
     retries: int,
-    results: Path,
+    there: Sequence[Run],
     after: Iterable[str] = (),
 ) -> Cell:
     """``config``: a run's config, without its weights where they are not known.
 
     ``images``: those that this command would see to.
+    ``there``: the runs of the results folder (``runs.folder.find``).
     ``after``: the rewards that are to score the pictures when all are there.
     """
     names = config["names"]
-    there, _ = find(results)  # gradproj status names the folders that are no runs
     if "weights" in config:
         name = run_id(config)
         own = [run for run in there if run.folder.name == name]
@@ -110,7 +109,7 @@ def _alike(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(fingerprint(config[key]) == fingerprint(other[key]) for key in ("model", "steps"))
 
 
-def _costs(runs: list[Run]) -> tuple[float | None, str, float | None]:
+def _costs(runs: Sequence[Run]) -> tuple[float | None, str, float | None]:
     """Median seconds of an image, the device, and megabytes of an image, from a sample of the records."""
     seconds, sizes, device = [], [], "unknown device"
     for run in runs:

@@ -26,6 +26,7 @@ from gradproj.optimize import Step
 from gradproj.runs import environment
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import LOOP, ImageId, target
+from gradproj.runs.pictures import open_rgb
 from gradproj.runs.record import picture_hash
 
 PARTS = ("model", "method", "rewards")
@@ -52,7 +53,10 @@ def replay(
             f"{run.folder}/config.yaml names code that is not gradproj's, and a replay calls it: {', '.join(code)}. "
             f"If you trust who made this run, type: gradproj replay {folder} {image} --trust"
         )
-    recorded = run.table(image)
+    recorded, hashes = run.table(image), run.scan().recorded[image]
+    for kind, path in run.pictures(image).items():
+        if path.exists():  # a packed run may come without
+            open_rgb(path, hashes.get(kind))
     facts = environment.read(run.folder)
     batch = batch or facts.get("batch")
     if not isinstance(batch, int):
@@ -66,7 +70,7 @@ def replay(
         raise UserError(f"{image} took {len(again)} rows, its record has {len(recorded)}: is config.yaml edited?")
     same = _compare(run, image, deviations(recorded, again), batch)
     if same:
-        _restore(run, image, again, pictures)
+        _restore(run, image, again, pictures, hashes)
     if gif:
         for path in animate(run, image, pictures):
             print(path)
@@ -130,9 +134,10 @@ def _again(experiment: Experiment, image: ImageId, batch: int) -> tuple[list[dic
     return trajectory.images[0].rows, pictures
 
 
-def _restore(run: Run, image: ImageId, rows: pd.DataFrame, pictures: Mapping[int, Any]) -> None:
+def _restore(
+    run: Run, image: ImageId, rows: pd.DataFrame, pictures: Mapping[int, Any], hashes: Mapping[str, str]
+) -> None:
     """Put the start and the kept picture where there is none, if they are those that were recorded."""
-    hashes = run.scan().recorded[image]
     kept = int(np.nanargmax(rows["reward"])) if run.config["keep"] == "best" else max(pictures)
     for kind, step in (("start", 0), ("kept", kept)):
         path = run.pictures(image)[kind]

@@ -54,6 +54,8 @@ def snapshot(repo: str, revision: str, patterns: Sequence[str], later: Sequence[
             )
         if trouble and (names := absent or [*missing, *missing_later]):
             raise _not_here(repo, revision, storage, names, trouble, [*patterns, *later])
+        if trouble and not constants.is_offline_mode():
+            logging.getLogger(__name__).warning("%s: %s at %s is read from the cache", trouble, repo, commit)
         if patterns:
             _fetch(repo, commit, patterns, folder, missing, list_it=not trouble)
         reference = storage / "refs" / revision  # for the day without network; only now that all of it is here
@@ -101,8 +103,6 @@ def _listing(repo: str, revision: str, storage: Path) -> tuple[str, _Files | Non
             raise UserError(explain(error, repo, revision)) from error
         commit = reference.read_text().strip() if not pinned and reference.is_file() else revision
         trouble = offline or f"{constants.ENDPOINT} cannot be reached ({line(error)})"
-        if not offline:
-            logging.getLogger(__name__).warning("%s: trying %s at %s from the cache", trouble, repo, commit)
         return commit, _listed_before(repo, commit), trouble
 
 
