@@ -25,8 +25,9 @@ from PIL import Image as Pillow
 from gradproj.errors import UserError
 from gradproj.files import place, sealed
 from gradproj.runs import progress
-from gradproj.runs.folder import PACKED, Run, fingerprint
-from gradproj.runs.naming import ImageId
+from gradproj.runs.contents import PACKED
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId, fingerprint
 from gradproj.runs.packing import pack, unpack
 from gradproj.runs.pictures import open_rgb
 from gradproj.runs.record import COLUMNS, unlabelled

@@ -140,7 +140,10 @@ def fewer_seeds(run: Run) -> None:
         (fewer_seeds, "has 2 seeds of each prompt where 2 other runs have 3"),
         (lambda run: (run.folder.parent / "notes.txt").touch(), "notes.txt is no run"),
         (lambda run: shutil.copytree(run.folder, run.folder.parent / "copy"), "copy"),
-        (lambda run: (run.folder.parent / "old" / "images").mkdir(parents=True), "old is no run"),
+        (
+            lambda run: (run.folder.parent / "old" / "images" / "0000-0.csv").mkdir(parents=True),
+            "old has images but no",
+        ),
     ],
 )
 def test_what_is_unfinished_or_foreign_is_left_out_with_a_line(
@@ -185,7 +188,8 @@ def test_an_unfinished_run_alone_and_nothing_at_all(tmp_path: Path) -> None:
 
 def test_all_problems_at_once_but_no_more_than_twenty(tmp_path: Path) -> None:
     for index in range(23):
-        (tmp_path / "runs" / f"stray{index:02d}").mkdir(parents=True)
+        (tmp_path / "runs").mkdir(exist_ok=True)
+        (tmp_path / "runs" / f"stray{index:02d}").touch()
     message = refused(tmp_path)
     assert "stray00" in message and "stray19" in message and "stray20" not in message
     assert message.endswith("and 3 more")

@@ -14,6 +14,7 @@ from gradproj.report.load import Curves, unscored
 from gradproj.report.load import curves as load
 from gradproj.report.same_images import same_images
 from gradproj.runs.folder import Run
+from gradproj.runs.results import find as find_runs
 
 SHOWN = 20  # problems listed in one message; of the others it says how many there are
 
@@ -85,24 +86,18 @@ def _refuse(results: Path, lines: Sequence[str], what: str) -> None:
 
 
 def _opened(results: Path, choice: Choice, found: Found) -> list[Run]:
-    """The runs in the order of their ids; every other folder gets a line in ``found``.
+    """The runs in the order of their ids; everything else that is there gets a line in ``found``.
 
-    A folder whose name ends like a run's was a run and has been edited, which is wrong. Any other is left out.
+    What is called like a run was a run and has been edited, which is wrong. Anything else is left out.
     """
-    folder = results / "runs"
-    paths = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    if not paths:
-        raise UserError(f"{folder} holds no runs; type gradproj run first, or name another folder with --results")
-    runs = []
-    for path in paths:
-        if not (path / "config.yaml").exists():
-            found.left_out += [f"{path} is no run (it has no config.yaml)"] if choice.takes(path.name) else []
-            continue
-        try:
-            runs.append(Run.open(path))
-        except UserError as error:
-            lines = found.wrong if re.search(r"-[0-9a-f]{8}$", path.name) else found.left_out
-            lines += [str(error)] if choice.takes(path.name) else []
+    runs, others = find_runs(results)
+    if not runs and not others:
+        raise UserError(
+            f"{results / 'runs'} holds no runs; type gradproj run first, or name another folder with --results"
+        )
+    for path, line in others.items():
+        if choice.takes(path.name):
+            (found.wrong if re.search(r"-[0-9a-f]{8}$", path.name) else found.left_out).append(line)
     return runs
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -50,6 +51,14 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def command(folder: Path) -> str:
+    """What was typed to make the run in ``folder``, to type again."""
+    try:
+        return shlex.join(["gradproj-run", *read(folder)["command"][1:]])
+    except (KeyError, TypeError):
+        return "gradproj-run, as when the run was made"
 
 
 def git_state(folder: Path) -> dict[str, Any]:

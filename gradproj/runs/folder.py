@@ -1,15 +1,15 @@
-"""A run's folder: its name, its records and pictures, which images are recorded. Imports no torch.
+"""A run's folder: its name, where its files are, and how a record and its pictures get there. Imports no torch.
 
 ``<results>/runs/<run id>/`` holds ``config.yaml`` (what changes the numbers; its hash is in the run id), ``env.json``
 (where it ran) and ``images/<image>.csv``, a record as ``record`` describes it. A record appears by rename, whole or not
 at all; a damaged one is moved to ``.csv.damaged`` and made again. A packed run has ``records.tar.xz`` with the same
-CSVs instead. What workers leave beside the records is in ``progress``.
+CSVs instead. ``contents`` sorts and reads what lies there, ``owner`` tells a run's own records from others; what
+workers leave beside them is in ``progress``.
 """
 
 import contextlib
 import io
 import json
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,27 +23,17 @@ from PIL.Image import Image as Picture
 
 from gradproj.errors import UserError
 from gradproj.files import place
-from gradproj.runs import archive
+from gradproj.runs import archive, contents, environment
+from gradproj.runs.contents import PACKED, Scan
 from gradproj.runs.naming import ImageId, fingerprint
+from gradproj.runs.owner import Owner
 from gradproj.runs.record import COLUMNS, labelled, picture_hash, table_text, tables, unlabelled
-
-PACKED = "records.tar.xz"
-SHOWN = 20  # records named in one message
 
 
 def run_id(config: Mapping[str, Any]) -> str:
     """``<model>-<method>-<reward>-<fingerprint>``."""
     names = config["names"]
     return f"{names['model']}-{names['method']}-{names['reward']}-{fingerprint(config)}"
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What lies in a run's folder for records."""
-
-    recorded: dict[ImageId, Mapping[str, str]]  # image -> its pictures' hashes, as its record has them
-    damaged: set[ImageId]  # the seal is wrong: to be made again
-    strangers: list[str]  # another run's or image's record, a line each with what to do
 
 
 @dataclass(frozen=True)
@@ -54,14 +44,17 @@ class Run:
     config: dict[str, Any]
 
     @classmethod
-    def create(cls, results: Path, config: dict[str, Any], environment: Mapping[str, Any]) -> "Run":
-        """Make or reopen the folder of ``config``; config.yaml and env.json are written once and never changed."""
+    def create(cls, results: Path, config: dict[str, Any], facts: Mapping[str, Any]) -> "Run":
+        """Make or reopen the folder of ``config``; config.yaml and env.json are written once and never changed.
+
+        ``facts`` are env.json's, as ``environment.describe`` gives them. ``UserError`` where nothing can be written.
+        """
         run = cls(results / "runs" / run_id(config), config)
         try:
             run.images.mkdir(parents=True, exist_ok=True)
             if (run.folder / "config.yaml").exists():
                 return cls.open(run.folder)
-            place(run.folder / "env.json", json.dumps(dict(environment), indent=2).encode() + b"\n")
+            place(run.folder / "env.json", json.dumps(dict(facts), indent=2).encode() + b"\n")
             place(run.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=False).encode())
         except OSError as error:
             raise UserError(
@@ -91,11 +84,7 @@ class Run:
     @property
     def command(self) -> str:
         """What was typed to make this run (from env.json), to type again."""
-        try:
-            arguments = json.loads((self.folder / "env.json").read_text(encoding="utf-8"))["command"][1:]
-        except (OSError, ValueError, KeyError, TypeError):
-            return "gradproj-run, as when the run was made"
-        return shlex.join(["gradproj-run", *arguments])
+        return environment.command(self.folder)
 
     @property
     def columns(self) -> list[str]:
@@ -118,25 +107,18 @@ class Run:
         """The two PNGs under the names that scores and diversity have for them."""
         return {"start": self.start(image), "kept": self.kept(image)}
 
+    @property
+    def owner(self) -> Owner:
+        """Whom the records in this folder are to belong to."""
+        return Owner(self.folder, self.config["prompts"])
+
     def scan(self) -> Scan:
         """Look at every record, packed or not; 100,000 take seconds. ``UserError`` for a damaged archive."""
-        found = Scan({}, set(), [])
-        for name in self._loose():
-            path = self.images / f"{name}.csv"
-            self._sort(found, name, str(path), path.read_bytes())
-        for name, content in archive.members(self.folder / PACKED):
-            where = f"{self.folder / PACKED}: images/{name}.csv"
-            if unlabelled(content) is None:
-                raise UserError(f"{where} is cut or edited inside the archive; restore the archive")
-            self._sort(found, name, where, content)
-        return found
+        return contents.scan(self.owner)
 
     def refuse_strangers(self, found: Scan) -> None:
         """``UserError`` that names the records which are another run's or image's, with what to do."""
-        if found.strangers:
-            shown = found.strangers[:SHOWN]
-            more = [f"and {len(found.strangers) - SHOWN} more"] if len(found.strangers) > SHOWN else []
-            raise UserError("\n".join([f"some records in {self.folder} are not its own:", *shown, *more]))
+        contents.refuse_strangers(self.folder, found.strangers)
 
     def recorded(self) -> set[ImageId]:
         """The images whose whole record is here; a damaged one is to be redone, another run's or image's is none."""
@@ -145,16 +127,19 @@ class Run:
     def has(self, image: ImageId) -> bool:
         """Whether this image's whole record is in images/ by now (packed ones are not looked at)."""
         opened = self._opened(image)
-        return opened is not None and self._stranger(image, opened[0]) is None
+        return opened is not None and self.owner.stranger(image, opened[0]) is None
 
     def table(self, image: ImageId) -> pd.DataFrame:
         """The image's record: a row per step, columns of float64, NaN where blank. ``UserError`` where it has none."""
-        path, packed = self.record(image), self.folder / PACKED
-        content = path.read_bytes() if path.exists() else dict(archive.members(packed)).get(str(image))
+        path, where = self.record(image), str(self.record(image))
+        if path.exists():
+            content = path.read_bytes()
+        else:
+            where = contents.inside(self.folder, str(image))
+            content = dict(archive.members(self.folder / PACKED)).get(str(image))
         if content is None:
             raise UserError(f"{self.folder} has no record of {image}; the images that it has are in {self.images}")
-        where = str(path) if path.exists() else f"{packed}: images/{image}.csv"
-        csv = self._checked(str(image), where, content)
+        csv = contents.checked(self.owner, str(image), where, content)
         return pd.DataFrame(self.values([csv])[0], columns=self.columns)
 
     def records(self) -> dict[ImageId, bytes]:
@@ -162,18 +147,7 @@ class Run:
 
         ``UserError`` names the first that is damaged or not this run's, or that stands twice with other content.
         """
-        files = {name: self.images / f"{name}.csv" for name in self._loose()}
-        loose = {name: (str(path), path.read_bytes()) for name, path in files.items()}
-        packed = dict(archive.members(self.folder / PACKED))
-        for name in loose.keys() & packed.keys():
-            if loose[name][1] != packed[name]:  # equal twins are what a kill during pack or unpack leaves
-                raise UserError(
-                    f"{self.folder}: image {name} differs in images/ and in {PACKED}; remove one of the two"
-                )
-        every = {name: (f"{self.folder / PACKED}: images/{name}.csv", content) for name, content in packed.items()}
-        every |= loose
-        checked = {name: self._checked(name, *every[name]) for name in sorted(every)}
-        return {ImageId.parse(name): csv for name, csv in checked.items()}
+        return contents.records(self.owner)
 
     def values(self, csvs: Sequence[bytes]) -> NDArray[np.float64]:
         """(records, steps + 1, columns) of some of ``records``, read in one pass, NaN where blank."""
@@ -192,14 +166,16 @@ class Run:
         """
         opened = self._opened(image)
         if opened is not None:
-            self._refuse(image, str(self.record(image)), opened[0])
+            self.owner.refuse(image, str(self.record(image)), opened[0])
             return
         self.set_aside(image)
         for kind, picture in pictures.items():
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
             place(self.pictures(image)[kind], buffer.getvalue())
-        label = self._label(image) | {"pictures": {kind: picture_hash(picture) for kind, picture in pictures.items()}}
+        label = self.owner.label(image) | {
+            "pictures": {kind: picture_hash(picture) for kind, picture in pictures.items()}
+        }
         place(self.record(image), labelled(label, table_text(self.columns, rows)))
         (self.images / f"{image}.failed").unlink(missing_ok=True)
 
@@ -211,79 +187,9 @@ class Run:
         with contextlib.suppress(FileNotFoundError):  # there is none, or another worker was first
             record.replace(aside)
 
-    def _loose(self) -> list[str]:
-        """The names of the records in images/, sorted; half-written files begin with a dot."""
-        return sorted(path.stem for path in self.images.glob("[!.]*.csv"))
-
-    def _label(self, image: ImageId) -> dict[str, Any]:
-        """Whose a record of ``image`` is."""
-        return {"run": self.folder.name, "image": str(image), "prompt": self.config["prompts"][image.prompt]}
-
     def _opened(self, image: ImageId) -> tuple[dict[str, Any], bytes] | None:
+        """The label and CSV of the loose record; None where there is none, or a damaged one."""
         try:
             return unlabelled(self.record(image).read_bytes())
         except FileNotFoundError:
             return None
-
-    def _sort(self, found: Scan, name: str, where: str, content: bytes) -> None:
-        """Put one record where it belongs."""
-        opened, image = unlabelled(content), _image(name)
-        label = {} if opened is None else opened[0]
-        if opened is None and image:
-            found.damaged.add(image)
-        elif why := self._stranger(image, label):
-            found.strangers.append(f"{where} {why}")
-        elif image:
-            found.recorded[image] = label.get("pictures", {})
-
-    def _stranger(self, image: ImageId | None, label: Mapping[str, Any]) -> str | None:
-        """Why a sealed record in the place of ``image`` is not this run's, and what to do; None where it is."""
-        if image is None:
-            return "is not called <prompt id>-<seed>: move it away"
-        if image.prompt < len(self.config["prompts"]) and self._label(image).items() <= label.items():
-            return None
-        if not {"run", "image", "prompt"} <= label.keys():
-            return "does not say whose record it is: move it away"
-        home = self.folder.with_name(str(label["run"])) / "images" / f"{label['image']}.csv"
-        return f"is the record of image {label['image']} ({label['prompt']!r}) of run {label['run']}: move it to {home}"
-
-    def _refuse(self, image: ImageId | None, where: str, label: Mapping[str, Any]) -> None:
-        if why := self._stranger(image, label):
-            raise UserError(f"{where} {why}")
-
-    def _checked(self, name: str, where: str, content: bytes) -> bytes:
-        """The CSV of a record whose seal and label are right, else ``UserError``."""
-        opened = unlabelled(content)
-        if opened is None:
-            raise UserError(
-                f"{where} is cut or edited; give the same command again, which makes it anew: {self.command}"
-            )
-        self._refuse(_image(name), where, opened[0])
-        return opened[1]
-
-
-def _image(name: str) -> ImageId | None:
-    try:
-        return ImageId.parse(name)
-    except ValueError:
-        return None
-
-
-def find(results: Path) -> tuple[list[Run], list[str]]:
-    """Every run under ``results/runs``, and a line with what to do for everything else that is there.
-
-    A folder without config.yaml and images is a run that begins this moment, or one that never did: it is left out.
-    """
-    runs: list[Run] = []
-    others: list[str] = []
-    for path in sorted((results / "runs").glob("[!.]*")):
-        if not path.is_dir():
-            others.append(f"{path} is no run's folder: not counted; move it away")
-        elif (path / "config.yaml").exists():
-            try:
-                runs.append(Run.open(path))
-            except UserError as error:
-                others.append(f"{error}: not counted")
-        elif any(path.glob("images/[!.]*")):
-            others.append(f"{path} has images but no config.yaml: not counted; restore it or move it away")
-    return runs, others

@@ -2,19 +2,20 @@
 
 from gradproj.files import place
 from gradproj.runs.archive import bundle, members
-from gradproj.runs.folder import PACKED, Run
+from gradproj.runs.contents import PACKED, loose
+from gradproj.runs.folder import Run
 
 
 def pack(run: Run) -> int:
     """Move the CSVs into one archive (same bytes for the same records); returns how many it holds."""
     run.records()  # refuses damaged records, other runs' and twins that differ
-    loose = {path.stem: path.read_bytes() for path in run.images.glob("[!.]*.csv")}
-    everything = dict(members(run.folder / PACKED)) | loose
-    if not loose:
+    files = loose(run.folder)
+    everything = dict(members(run.folder / PACKED)) | {name: path.read_bytes() for name, path in files.items()}
+    if not files:
         return len(everything)
     place(run.folder / PACKED, bundle((f"images/{name}.csv", everything[name]) for name in sorted(everything)))
-    for name in loose:
-        (run.images / f"{name}.csv").unlink()
+    for path in files.values():
+        path.unlink()
     return len(everything)
 
 

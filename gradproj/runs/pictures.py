@@ -23,7 +23,7 @@ def before_after(run: Run, most: int = 16) -> Path | None:
     None where there are no PNGs, as in a packed run that came without them.
     """
     both = (tuple(run.pictures(image).values()) for image in sorted(run.recorded(), key=str))
-    pairs = list(islice((pair for pair in both if all(one.exists() and one.stat().st_size for one in pair)), most))
+    pairs = list(islice((pair for pair in both if all(path.exists() and path.stat().st_size for path in pair)), most))
     if not pairs:
         return None
     place(run.folder / "before_after.png", sheet(pairs))

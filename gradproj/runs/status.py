@@ -12,7 +12,8 @@ from pathlib import Path
 
 from gradproj.errors import UserError
 from gradproj.runs import progress, scores
-from gradproj.runs.folder import Run, find
+from gradproj.runs.folder import Run
+from gradproj.runs.results import find
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,4 @@ def statuses(results: Path) -> tuple[list[Status], list[str]]:
         raise UserError(
             f"{results / 'runs'} holds no runs: give the folder that holds runs/, or type gradproj run first"
         )
-    return [status(run) for run in runs], others
+    return [status(run) for run in runs], list(others.values())
