@@ -18,7 +18,6 @@ from gradproj.runs import scores
 from gradproj.runs.folder import Run, run_id
 from gradproj.runs.naming import ImageId, Share, fingerprint
 from gradproj.runs.progress import failures
-from gradproj.runs.results import find
 
 SAMPLE = 20  # records that are read for an estimate
 
