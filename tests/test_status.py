@@ -12,9 +12,9 @@ from faults import Shown, recorded
 from gradproj.errors import UserError
 from gradproj.execution import plan
 from gradproj.runs import progress, scores, status
-from gradproj.runs.folder import find
 from gradproj.runs.naming import ImageId, Share
 from gradproj.runs.packing import pack, unpack
+from gradproj.runs.results import find
 
 look = faults.look
 
@@ -33,7 +33,7 @@ def test_status_counts_what_was_asked_for(tmp_path: Path, look: Shown) -> None:
     for change in (lambda: None, lambda: (run.images / "0003-1.csv").unlink(), lambda: pack(run), lambda: unpack(run)):
         change()
         code, said = look(tmp_path)
-        row = next(one for one in said.splitlines() if one.startswith(run.folder.name))
+        row = next(line for line in said.splitlines() if line.startswith(run.folder.name))
         assert code == 1 and row.split()[1:5] == ["4", "1", "0", "7"]
         assert f"1 failed: the device is gone (see {run.images}/*.failed)" in said and "the same commands" in said
 
@@ -104,8 +104,8 @@ def test_a_record_with_one_other_byte_is_to_be_made_again(tmp_path: Path, look: 
     content[place * len(content) // 100] ^= 1
     path.write_bytes(content)
     assert look(tmp_path)[0] == 1
-    (one,) = plan.cell({**run.config}, Share(4, 1), 2, find(tmp_path)[0]).missing.items()
-    assert one == ("cut, to be made again", 1)
+    (missing,) = plan.cell({**run.config}, Share(4, 1), 2, find(tmp_path)[0]).missing.items()
+    assert missing == ("cut, to be made again", 1)
 
 
 def test_a_plan_reads_no_cost_from_damaged_records(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_no_more_run_than_are_missing(tmp_path: Path, look: Shown) -> None:
     (run.folder / "workers").mkdir()
     (run.folder / "workers" / "node-1").write_text("8\n")
     _, said = look(tmp_path)
-    assert next(one for one in said.splitlines() if one.startswith(run.folder.name)).split()[1:] == [
+    assert next(line for line in said.splitlines() if line.startswith(run.folder.name)).split()[1:] == [
         "4",
         "0",
         "0",

@@ -13,9 +13,9 @@ from gradproj.errors import NotHere
 from gradproj.execution.plan import Cell, cell, total
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.compose import data_folder
-from gradproj.runs import folder
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import config_of
+from gradproj.runs.results import find
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +65,7 @@ def _weights(
 
 def _find(results: Path, tell: Callable[[str], None]) -> list[Run]:
     """The runs of a results folder; what else lies there is told."""
-    runs, others = folder.find(results)
-    for other in others:
+    runs, others = find(results)
+    for other in others.values():
         tell(other)
     return runs

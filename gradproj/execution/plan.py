@@ -51,7 +51,7 @@ def cell(
     """``config``: a run's config, without its weights where they are not known.
 
     ``images``: those that this command would see to.
-    ``there``: the runs of the results folder (``runs.folder.find``).
+    ``there``: the runs of the results folder (``runs.results.find``).
     ``after``: the rewards that are to score the pictures when all are there.
     """
     names = config["names"]
