@@ -5,15 +5,18 @@ from typing import Any
 
 
 class UserError(Exception):
-    """What was expected, what came, what to type next; shown without a traceback, exit code 2."""
+    """Something that a person can put right. The message says what was expected, what came and what to type next.
+
+    It is shown without a traceback, and the exit code is 2.
+    """
 
 
 class Incomplete(Exception):
-    """The work is over, but not all of it is recorded: exit code 1. The message says what to do."""
+    """The work has ended, but not all of it is recorded. The message says what to do; the exit code is 1."""
 
 
 class NotHere(UserError):
-    """Files that are not on this machine and cannot be fetched now: why, and the ``commands`` that fetch them."""
+    """Files that are not here and cannot be fetched now; ``commands`` fetch them where there is a network."""
 
     def __init__(self, reasons: Sequence[str], commands: Sequence[str]) -> None:
         self.reasons, self.commands = list(dict.fromkeys(reasons)), list(dict.fromkeys(commands))
@@ -22,7 +25,7 @@ class NotHere(UserError):
 
 
 def all_of(*attempts: Callable[[], Any]) -> list[Any]:
-    """What each of ``attempts`` answers. Where several lack files, one ``NotHere`` names the files of all."""
+    """The results of ``attempts``, in order. If some lack files, a single ``NotHere`` names the files of all."""
     answers, lacking = [], []
     for attempt in attempts:
         try:

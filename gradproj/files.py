@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their sha256: of a file, or sealed into its own last line."""
+"""Files that appear whole or not at all, and their sha256, which may also stand in a file's own last line as a seal."""
 
 import hashlib
 import os
@@ -9,15 +9,19 @@ _MARK = b"# sha256 "
 
 
 def place(path: Path, content: bytes) -> None:
-    """Write beside the place, flush to disk, rename into it; on failure (full disk, signal) leave nothing behind."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # alone, whatever machine writes beside us
+    """Write the file ``path`` so that it appears whole or not at all, even if the machine stops meanwhile.
+
+    The content is written and flushed beside ``path`` and then renamed. A failure, such as a full disk or a signal,
+    leaves nothing behind.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # unique: others may write the same file
     try:
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:  # a signal's, too
+    except BaseException:  # KeyboardInterrupt and SystemExit, too
         partial.unlink(missing_ok=True)
         raise
 
@@ -29,18 +33,18 @@ def sha256(path: Path) -> str:
 
 
 def sealed(text: bytes) -> bytes:
-    """``text`` and one more line over all of it, ``# sha256 <hex>``."""
+    """``text`` with its seal, a last line ``# sha256 <hex>`` over everything above it."""
     return text + _MARK + hashlib.sha256(text).hexdigest().encode() + b"\n"
 
 
 def unsealed(content: bytes) -> bytes | None:
-    """The text below its seal; None where the seal is missing or of another text."""
+    """``content`` without its seal; None where the seal is missing or does not fit the text."""
     text, mark, _ = content.rpartition(_MARK)
     return text if mark and content == sealed(text) else None
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether a file is whole: its last line is the sha256 of what stands above it. Reads all of it."""
+    """Whether a file is there and whole, that is, its last line is a seal that fits the text above it."""
     try:
         return unsealed(path.read_bytes()) is not None
     except OSError:

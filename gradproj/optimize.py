@@ -1,4 +1,4 @@
-"""The one loop: generate, judge, step. No input or output, no logging; whoever iterates decides what to keep."""
+"""The one loop: generate, score, step. It writes and logs nothing: whoever iterates over it decides what to keep."""
 
 import math
 import time
@@ -15,11 +15,12 @@ from gradproj.types import Image, Latent, Method, Model, Score
 
 @dataclass(frozen=True)
 class Step:
-    """What iteration ``index`` saw: the latent before its update, the picture and the reward of that latent.
+    """One iteration: the latent before its update, and the picture and the reward of that latent.
 
-    ``seconds`` is the loop's own time so far (device synchronised; the time the caller spends between steps does not
-    count), up to this reward and before its backward. ``gradient_norm`` is the reward gradient's; ``skipped`` marks
-    samples whose gradient was zero or not finite: they stayed where they are. The last step has neither (NaN, False).
+    ``seconds`` is the time that the loop has taken up to this reward, without its backward pass and without what the
+    caller does between the steps; the device is synchronised before the clock is read. ``gradient_norm`` is the l2 norm
+    of the reward's gradient. ``skipped`` marks samples that could not move, because a gradient was zero or not finite.
+    The last step computes no gradient: its norm is NaN and nothing is skipped.
     """
 
     index: int
@@ -43,11 +44,11 @@ def optimize(
 ) -> Iterator[Step]:
     """Climb ``reward`` from ``latent`` (b, *latent) float32 for ``steps`` updates; yields ``steps`` + 1 items.
 
-    ``reward`` maps (image, text) to one score per sample; ``condition`` and ``text`` are what the model's and reward's
-    ``encode`` answered for the b prompts; ``rng`` has one CPU generator per sample. Everything is per sample: a
-    batch gives what its members give alone.
+    ``reward`` maps (image, text) to one score per sample. ``condition`` and ``text`` are what the ``encode`` of the
+    model and of the reward returned for the b prompts. ``rng`` has one CPU generator per sample. No sample sees another
+    one, so that a batch gives what its samples give alone.
     """
-    samples = [start[None].clone() for start in latent.to(model.device)]  # a parameter each: optimiser state per sample
+    samples = [start[None].clone() for start in latent.to(model.device)]  # each has its own optimiser state
     optimizer = method.optimizer(samples)
     clock = _Clock(model.device)
     for index in range(steps + 1):
@@ -71,20 +72,20 @@ def optimize(
 
 
 def _update(samples, optimizer, method: Method, latent: Tensor, gradient: Tensor, usable: Tensor, rng) -> Tensor:
-    """One optimiser step and retraction of the usable samples; answers which of them moved."""
+    """One optimiser step and retraction of the usable samples; returns which samples moved, (b,) bool."""
     moved = torch.zeros_like(usable)
     chosen = usable.nonzero().flatten().tolist()
     if not chosen:
         return moved
     ascent = method.direction(latent[chosen], gradient[chosen], [rng[i] for i in chosen])
-    descent = {  # torch optimisers descend
+    descent = {  # the sign is turned because torch's optimisers descend
         i: -min(1.0, method.clip / max(length, 1e-300)) * direction
         for i, direction, length in zip(chosen, ascent, _norm(ascent).tolist(), strict=True)
         if math.isfinite(length)
     }
     if not descent:
         return moved
-    for i, sample in enumerate(samples):  # without a gradient a sample keeps its latent, state and step count
+    for i, sample in enumerate(samples):  # a sample without gradient keeps its latent and its optimiser state
         sample.grad = descent[i][None] if i in descent else None
     optimizer.step()
     retracted = method.retract(torch.cat([samples[i] for i in descent]))
@@ -95,12 +96,12 @@ def _update(samples, optimizer, method: Method, latent: Tensor, gradient: Tensor
 
 
 def _norm(vectors: Tensor) -> Tensor:
-    """l2 norm per sample, in float64: in float32 the squares of a gradient of rms 1e-23 are zero."""
+    """The l2 norm of each sample, in float64, because the squares of a gradient of rms 1e-23 are zero in float32."""
     return torch.linalg.vector_norm(vectors.flatten(1), dim=1, dtype=torch.float64)
 
 
 class _Clock:
-    """Adds up the time between ``start`` and ``stop``, waiting for the device at both ends."""
+    """Adds up the seconds between every ``start`` and ``stop``, and waits for the device at both."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.total, self.since = device, 0.0, 0.0

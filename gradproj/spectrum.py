@@ -2,8 +2,8 @@
 
 A latent x of N entries has a compact spectrum y of N/2 complex coefficients; y is white complex Gaussian exactly when
 x is white Gaussian. The feasible set asks that every contiguous block of B coefficients has the l1 norm and the squared
-l2 norm that such noise has in the mean, (sqrt(pi)/2) B and B. The nearest point has a closed form per block: keep the
-phases, soft-threshold the magnitudes, scale (Liu, Wang and Song 2020, arXiv 1911.03946).
+l2 norm that such noise has in the mean, (sqrt(pi)/2) B and B. The nearest point is known in closed form, block by
+block: phases stay, and magnitudes are soft-thresholded and scaled (Liu, Wang and Song 2020, arXiv 1911.03946).
 """
 
 import math
@@ -14,8 +14,10 @@ from torch import Tensor
 
 
 def compact(x: Float[Tensor, "b *latent"]) -> Complex[Tensor, "b half"]:
-    """Compact spectrum y (Prop. 4.1) of float32 or float64 latents: unitary real FFT of each flattened sample,
-    its two real coefficients folded into one, y_0 = (x^_0 + i x^_{N/2}) / sqrt(2). ||x||^2 = 2 ||y||^2.
+    """The compact spectrum y (Prop. 4.1) of float32 or float64 latents, N/2 coefficients with ||x||^2 = 2 ||y||^2.
+
+    It is the unitary real FFT of each flattened sample, whose two real coefficients are folded into a complex one,
+    y_0 = (x^_0 + i x^_{N/2}) / sqrt(2). Raises ``ValueError`` for an odd number of entries.
     """
     flat = x.flatten(1)
     if flat.shape[1] % 2:
@@ -37,10 +39,10 @@ def expand(y: Complex[Tensor, "b half"]) -> Float[Tensor, "b n"]:
 def project(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, "b *latent"]:
     """The nearest point of the feasible set, per sample: ||project(x)||^2 = N, project(c x) = project(x) for c > 0.
 
-    ``x`` float32 or float64 of any finite scale; ``block`` = B at least 2, 2 B divides N. Not differentiated. Where the
-    nearest point is not unique (a block of zeros, or of many equal magnitudes) the choice is fixed: earlier
-    coefficients get more, zeros get phase 0. Raises ``ValueError`` for a dtype or size that does not fit, and for a
-    sample that is all zero or not finite: it has no direction to keep.
+    ``x`` is float32 or float64 of any finite scale. ``block`` is B, at least 2, and 2 B must divide N. No gradient is
+    passed on. Where several points are nearest (for a block of zeros, or of many equal magnitudes), the earlier
+    coefficients get more, and zeros get phase 0, so that the result is always the same. Raises ``ValueError`` for a
+    dtype or size that does not fit, and for a sample that is all zero or not finite, which has no direction to keep.
     """
     if x.ndim < 2:
         raise ValueError(f"project needs a batch (b, *latent), got shape {tuple(x.shape)}: add x[None]")
@@ -52,7 +54,7 @@ def project(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, "b 
     if not bool(((peak > 0) & peak.isfinite()).all()):
         raise ValueError("project needs every sample finite and not all zero: leave the others out")
     y = compact(flat / peak).unflatten(1, (-1, block))
-    magnitude = torch.hypot(y.real, y.imag)  # unlike abs(), right for the smallest coefficients too
+    magnitude = torch.hypot(y.real, y.imag)  # abs() loses the smallest coefficients, whose squares underflow
     known = magnitude >= torch.finfo(x.dtype).tiny
     phase = torch.where(known, y / magnitude.where(known, 1), 1)
     return expand((project_magnitudes(magnitude) * phase).flatten(1)).view_as(x)
@@ -62,8 +64,9 @@ def project(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, "b 
 def flatness(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, " b"]:
     """Spectral flatness (Wiener entropy) per sample: geometric over arithmetic mean of the power spectrum, in [0, 1].
 
-    The spectrum is the periodogram averaged over blocks of ``block`` coefficients (Daniell's estimate): of white noise
-    about 1 - 1 / (2 block), of a point of the feasible set 1, of a coloured latent less. ``ValueError`` as ``project``.
+    The spectrum is the periodogram averaged over blocks of ``block`` coefficients (Daniell's estimate). White noise has
+    about 1 - 1 / (2 block), a point of the feasible set has 1, and a coloured latent has less. Raises ``ValueError``
+    for a size that does not fit.
     """
     check_size(x[0].numel(), block)
     power = compact(x.double()).abs().square().unflatten(1, (-1, block)).mean(2)
@@ -72,8 +75,10 @@ def flatness(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, " 
 
 @torch.no_grad()
 def distance(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, " b"]:
-    """Root mean square over the entries of x - project(x), per sample: 0 on the feasible set, .146 for white noise
-    (B = 16). NaN for a sample that is all zero or not finite; otherwise ``ValueError`` as ``project``.
+    """The distance from x to project(x) per sample, as the root mean square over its entries.
+
+    It is 0 on the feasible set, about .146 for white noise (B = 16), and NaN for a sample that is all zero or not
+    finite. Raises ``ValueError`` for a dtype or size that does not fit.
     """
     check_size(x[0].numel(), block)
     flat = x.flatten(1)
@@ -95,17 +100,18 @@ def check_size(n: int, block: int) -> None:
 def project_magnitudes(magnitude: Float[Tensor, "... block"]) -> Float[Tensor, "... block"]:
     """Nearest m >= 0 with sum m = (sqrt(pi)/2) B and sum m^2 = B for each row of B magnitudes, finite and >= 0.
 
-    On that set the nearest point is the one of largest inner product, which adding a constant to all magnitudes or
-    scaling them does not move: so they are measured downwards from the largest, in units of their own spread.
+    All points of that set have the same norm, so the nearest has the largest inner product with the magnitudes. All
+    have the same sum, too, so adding a constant to the magnitudes or scaling them leads to the same point. For accuracy
+    they are therefore measured downwards from the largest, in units of their own spread.
     """
     block = magnitude.shape[-1]
     total, critical = math.sqrt(math.pi) / 2 * block, math.pi * block / 4
-    least = math.floor(critical) + 1  # fewest coefficients that can carry both norms: n > pi B / 4
+    least = math.floor(critical) + 1  # the fewest coefficients that can have both norms: n > pi B / 4
     w, order = magnitude.sort(dim=-1, descending=True, stable=True)
     w = w - w[..., :1]
     spread = -w[..., least - 1 : least]
     rank = torch.arange(block, device=w.device, dtype=w.dtype)
-    tied = torch.where(w == 0, -rank, -1e6)  # any split among the tied is nearest: let it fall with the rank
+    tied = torch.where(w == 0, -rank, -1e6)  # any split among equal magnitudes is nearest: earlier ones get more
     w = torch.where(spread > 0, w / spread.where(spread > 0, 1), tied).clamp(min=-1e6)
 
     n = rank[least - 1 :] + 1

@@ -1,4 +1,4 @@
-"""The vocabulary: Model, Reward, Method. (Step is in ``optimize``, the record in ``records``.)"""
+"""The vocabulary: Model, Reward, Method. (``Step`` is in ``optimize``, the record of an image in ``runs.record``.)"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Latent = Float[Tensor, "b *latent"]  # float32; N(0, 1) entrywise at step 0
 Image = Float[Tensor, "b 3 h w"]  # float32 RGB in [0, 1]
 Score = Float[Tensor, " b"]  # the reward's published unit, higher is better, no offsets
 
-Positive = Annotated[float, Gt(0)]  # of settings: what is typed is checked against a signature's annotations
+Positive = Annotated[float, Gt(0)]  # for constructors: what a person typed is checked against their annotations
 NotNegative = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1)]
 
-OptimizerMaker = Callable[[Iterable[Tensor]], torch.optim.Optimizer]  # a partial of a torch optimiser
+OptimizerMaker = Callable[[Iterable[Tensor]], torch.optim.Optimizer]  # a functools.partial of a torch optimiser
 Direction = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]
 """(latent, reward gradient, one CPU generator per sample) -> ascent direction, all (b, *latent) float32."""
 
@@ -27,76 +27,82 @@ Direction = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]
 class Model(Protocol):
     """A one-step text-to-image generator, differentiable in its latent.
 
-    Making one is cheap: it reads its settings and small files, so that ``weights`` and ``latent_shape`` are known; its
-    networks are fetched and loaded at their first use. Every part is used once before the first image, so that what is
-    missing or damaged is told before the work. A model or a reward that cannot read every prompt may have
-    ``check_prompts(prompts)``, which raises ``ValueError`` for one that it cannot read, without loading anything.
+    It is cheap to construct: it reads its settings and small files, from which ``weights`` and ``latent_shape`` are
+    known, and its networks are fetched and loaded at their first use. A run uses every part once before its first
+    image, so that missing or damaged files are reported before the work begins. A model or a reward that cannot take
+    every prompt may have ``check_prompts(prompts)``, which raises ``ValueError`` for such a prompt and loads nothing.
     """
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """Without b."""
+        """The shape of one latent, without the batch axis."""
         ...
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where its networks are, and where it returns pictures."""
+        ...
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """File -> sha256 or revision, known without loading it: part of a run's name."""
+        """File -> sha256 or revision, which a run's name covers; known without loading the file."""
         ...
 
     def encode(self, prompts: Sequence[str]) -> Any:
-        """The condition of every prompt, without gradient; opaque. ``ValueError`` for a prompt it cannot read."""
+        """What ``generate`` needs to know of the b prompts, in a form of its own, without gradient.
+
+        Raises ``ValueError`` for a prompt that it cannot take.
+        """
         ...
 
     def generate(self, latent: Latent, condition: Any) -> Image:
-        """One picture per latent; pure; casts to the model's dtype and back."""
+        """One picture for each latent. The same arguments give the same picture; it casts to its own dtype and back."""
         ...
 
 
 @runtime_checkable
 class Reward(Protocol):
-    """What a picture is worth, in two forms: one to climb and the official one to report.
+    """What a picture is worth, in two forms: a differentiable one to climb, and the official one to report.
 
-    A measure that has no differentiable form leaves out ``encode`` and ``__call__``: it can be held out, not climbed.
-    Making one is cheap, and it may have ``check_prompts``, as a model may.
+    A measure without a differentiable form leaves out ``encode`` and ``__call__``; it can be held out, but not climbed.
+    A reward is cheap to construct and may have ``check_prompts``, as a model.
     """
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """As a model's."""
+        """File -> sha256 or revision, as a model's."""
         ...
 
     def encode(self, prompts: Sequence[str]) -> Any:
-        """What the reward needs of every prompt, without gradient; opaque."""
+        """What ``__call__`` needs to know of the b prompts, in a form of its own, without gradient."""
         ...
 
     def __call__(self, image: Image, text: Any) -> Score:
-        """Differentiable in ``image``, any h and w; what is climbed."""
+        """The score that is climbed, differentiable in ``image``, which may have any height and width."""
         ...
 
     def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
-        """Official preprocessing of 8-bit pictures; what is reported. Without gradient."""
+        """The score that is reported, of 8-bit pictures after the official preprocessing, without gradient."""
         ...
 
 
 def follow_gradient(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:
-    """The plain direction: the reward's gradient."""
+    """The default direction: the reward's gradient as it is."""
     return reward_gradient
 
 
 def stay(latent: Tensor) -> Tensor:
-    """The plain retraction: none."""
+    """The default retraction, which leaves the latent where it is."""
     return latent
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method is data: where to go from a reward gradient, how far, and what the latent must be after.
+    """A method is data: where to go from a reward gradient, how far, and what becomes of the latent afterwards.
 
-    ``direction`` answers the ascent direction, ``clip`` bounds its l2 norm per sample, ``optimizer`` makes the torch
-    optimiser over one parameter per sample (so its state is per sample), ``retract`` maps the latent after each update.
+    ``direction`` gives the ascent direction, and ``clip`` bounds its l2 norm per sample. ``optimizer`` makes the torch
+    optimiser over one parameter per sample, so that its state is per sample, too. ``retract`` maps the latent after
+    each update.
     """
 
     optimizer: OptimizerMaker

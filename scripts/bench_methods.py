@@ -1,8 +1,8 @@
-"""Seconds per iteration of every method, in turn in one process, and what each adds to the plain gradient step.
+"""Seconds per iteration of every method on the miniature, and its ratio to the gradient step without a penalty.
 
-``python scripts/bench_methods.py``: model=shapes, medians over rounds; each round runs every method once, so a machine
-that drifts drifts for all. Also the projections' share of an iteration of ours, and one on a FLUX-sized latent
-(N = 65,536).
+``python scripts/bench_methods.py`` takes medians over rounds. Each round runs every method once, so that a machine that
+becomes slower does so for all. It also prints the projections' share of an iteration of ours, and the seconds of a
+projection on a latent of FLUX's size (N = 65,536).
 """
 
 import statistics
@@ -53,18 +53,18 @@ def main() -> None:
     print("| method | ms per image and step | ratio to none |")
     print("|---|---|---|")
     for name in METHODS:
-        ratio = statistics.median(one[name] / one["none"] for one in rounds)
-        print(f"| {name} | {1000 * statistics.median(one[name] for one in rounds):.2f} | {ratio:.3f} |")
-    own = statistics.median(one["ours"] for one in rounds)
+        ratio = statistics.median(times[name] / times["none"] for times in rounds)
+        print(f"| {name} | {1000 * statistics.median(times[name] for times in rounds):.2f} | {ratio:.3f} |")
+    iteration = statistics.median(times["ours"] for times in rounds)
     both = 2 * median_time(lambda: project(latent)) / BATCH  # the gradient's and the latent's
-    share = f"{1000 * both:.3f} ms of ours' {1000 * own:.2f}, {both / own:.1%} of an iteration"
+    share = f"{1000 * both:.3f} ms of ours' {1000 * iteration:.2f}, {both / iteration:.1%} of an iteration"
     print(f"\nboth projections: {share} (the paper, on FLUX: 0.46 ms of 1,161, 0.04 %)")
     flux = torch.randn(1, 1024, 64)
     print(f"\nprojection of one FLUX-sized latent: {1000 * median_time(lambda: project(flux)):.2f} ms")
 
 
 def median_time(work: Callable[[], object]) -> float:
-    """Median of 20 calls, in seconds, after one that does not count."""
+    """The median seconds of 20 calls, after one that does not count."""
     work()
     times = []
     for _ in range(20):

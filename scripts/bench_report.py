@@ -1,7 +1,7 @@
 """Time ``report.build.build`` on 20,000 records of 60 steps: ``python scripts/bench_report.py``.
 
-20 runs (4 methods x 5 targets) of 1,000 images (250 prompts x 4 seeds), five scores, scored every 10th step, with the
-numbers of 50 images again and again. They are written without waiting for the disk.
+There are 20 runs (4 methods x 5 targets) of 1,000 images (250 prompts x 4 seeds) with five scores at every 10th step.
+The numbers of 50 images are repeated, and the files are written without waiting for the disk, to be ready sooner.
 """
 
 import platform
@@ -24,7 +24,7 @@ PROMPTS, SEEDS, STEPS, DRAWN = 250, 4, 60, 50
 
 
 def make(results: Path, method: str, target: str) -> None:
-    """Write one run."""
+    """Write the records of one run."""
     config = {
         "names": {"model": "bench", "method": method, "reward": target},
         "protocol": "common",
@@ -45,11 +45,11 @@ def make(results: Path, method: str, target: str) -> None:
     made = [_rows(start[index], generator) for index in range(DRAWN)]
     for index, image in enumerate(images):
         first, *others = made[index % DRAWN]
-        run.write(image, [first | {"seconds": index * 1e-9}, *others], {})  # no two records are alike
+        run.write(image, [first | {"seconds": index * 1e-9}, *others], {})  # so that no two records are equal
 
 
 def _rows(start: NDArray[np.float64], generator: np.random.Generator) -> list[dict[str, float]]:
-    """One image's record: every score climbs from its start."""
+    """The rows of one image, whose scores all climb from ``start`` (scores,)."""
     climb = np.cumsum(generator.uniform(0, 0.1, (STEPS + 1, len(SCORES))), axis=0)
     values = start + climb - climb[0]
     rows = []

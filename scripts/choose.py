@@ -1,9 +1,9 @@
 """Choose every method's learning rate and weight from the tuning sweep: choose.py [results/miniature/tuning].
 
-Per target, one level for all: ``SHARE`` of the way from the start to the highest mean target that every method reaches
-with some setting. Per method: the setting of best ``HELD_OUT`` mean where its mean target first crosses that level.
-Only learning rates that every method was offered are chosen from.
-Writes <folder>/chosen.csv with all settings and prints the YAML for ``tuned`` in configs/model/shapes.yaml.
+A target has one level for all methods: ``SHARE`` of the way from the start to the highest mean target that every method
+reaches with some setting. A method gets the setting whose mean of ``HELD_OUT`` is best where its mean target first
+crosses that level. Only learning rates that every method was offered may be chosen. Writes <folder>/chosen.csv with all
+settings, and prints the YAML for ``tuned`` in configs/model/shapes.yaml.
 """
 
 import sys
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def settings(runs: list[Curves]) -> list[dict[str, Any]]:
-    """One target's runs as rows: settings, where the level is crossed and what is held out there (NaN if never)."""
+    """One target's runs as rows: settings, the step that crosses the level, and the held-out mean there, or NaN."""
     rows = [_row(run) for run in runs]
     offered = [{row["lr"] for row in rows if row["method"] == method} for method in {row["method"] for row in rows}]
     shared = set.intersection(*offered)
@@ -50,12 +50,12 @@ def settings(runs: list[Curves]) -> list[dict[str, Any]]:
     for row, run in zip(rows, runs, strict=True):
         row |= {"level": level, "step": np.nan, HELD_OUT: np.nan, "chosen": False}
         if row["highest"] >= level and row["lr"] in shared:
-            where = crossing(run.scores[row["target"]].mean(0), level)
-            row["step"] = step_at(run.steps, where)
-            row[HELD_OUT] = at(run.scores[HELD_OUT], where).mean()
+            position = crossing(run.scores[row["target"]].mean(0), level)
+            row["step"] = step_at(run.steps, position)
+            row[HELD_OUT] = at(run.scores[HELD_OUT], position).mean()
     for method in {row["method"] for row in rows}:
-        own = [row for row in rows if row["method"] == method]
-        max(own, key=lambda row: np.nan_to_num(row[HELD_OUT], nan=-1))["chosen"] = True
+        candidates = [row for row in rows if row["method"] == method]
+        max(candidates, key=lambda row: np.nan_to_num(row[HELD_OUT], nan=-1))["chosen"] = True
     return sorted(rows, key=lambda row: (row["method"], row["lr"], row["weight"]))
 
 

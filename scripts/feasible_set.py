@@ -1,8 +1,9 @@
 """Does white Gaussian noise lie near the feasible set? ``python scripts/feasible_set.py [--samples 10000] [--write]``
 
-The cosine of x and its projection, x ~ N(0, I): minimum, mean and standard deviation over n samples, per block size.
-The paper (arXiv 2602.08646, section 4) reports a minimum of .988 over 1.1 million samples at N = 65,536 and B = 16: on
-a GPU ``--samples 1100000 --blocks 16``; on a CPU 10,000 take minutes. ``--write`` puts the table into results/.
+For every block size it takes the cosine of x ~ N(0, I) and its projection, and prints minimum, mean and standard
+deviation over n samples. The paper (arXiv 2602.08646, section 4) reports a minimum of .988 over 1.1 million samples at
+N = 65,536 and B = 16, which is ``--samples 1100000 --blocks 16`` on a GPU; on a CPU 10,000 samples take minutes.
+``--write`` puts the table into results/.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def cosines(samples: int, entries: int, block: int, seed: int, device: torch.device) -> Iterator[torch.Tensor]:
-    """The cosine of each of ``samples`` draws with its projection, (b,) float64 at a time; the same draws per block."""
+    """The cosine of every draw with its projection, in batches (b,) of float64. All block sizes get the same draws."""
     rng = torch.Generator(device).manual_seed(seed)
     for start in range(0, samples, BATCH):
         x = torch.randn(min(BATCH, samples - start), entries, generator=rng, device=device)
@@ -58,7 +59,7 @@ def cosines(samples: int, entries: int, block: int, seed: int, device: torch.dev
 
 
 def write(found: pd.DataFrame) -> None:
-    """Both files, from one table; what they hold of other entries, blocks, n or seeds stays."""
+    """Write the CSV and the Markdown file. Rows of other entries, blocks, n or seeds that they have already stay."""
     folder = Path("results")
     folder.mkdir(exist_ok=True)
     path, key = folder / "feasible_set.csv", ["entries", "block", "n", "seed"]

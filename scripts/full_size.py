@@ -1,9 +1,9 @@
 """What each published model costs at its real size, without its weights: full_size.py [--device meta|cpu|cuda].
 
-meta (the default, anywhere, 10 minutes): counts parameters, FLOPs and bytes through our own model classes.
-cuda: runs every model with random weights under each policy: seconds per iteration, peak memory.
-cpu: runs one iteration of SD-Turbo in float32; needs 14 GB of memory and some minutes.
-Each writes results/full_size/<table, cuda or cpu>.{md,csv}.
+meta (the default) counts parameters, FLOPs and bytes through our own model classes, on any machine in 10 minutes.
+cuda runs every model with random weights under each policy, and measures seconds per iteration and peak memory.
+cpu runs one iteration of SD-Turbo in float32, which takes 14 GB of memory and some minutes.
+The results are in results/full_size/<table, cuda or cpu>.{md,csv}.
 """
 
 import argparse

@@ -1,6 +1,7 @@
-"""Measure the shipped miniature on fresh captions: docs/miniature_quality.md and a grid, docs/miniature_samples.png.
+"""Measure the shipped miniature on new captions: ``python scripts/miniature_quality.py``.
 
-All is drawn from one seed that training did not use; ``python scripts/miniature_quality.py`` rebuilds both.
+Writes docs/miniature_quality.md, and a grid of pictures to docs/miniature_samples.png. All is drawn from one seed,
+which training did not use.
 """
 
 import io
@@ -15,9 +16,9 @@ from gradproj.diversity.features.shapes import Shapes as Classifier
 from gradproj.execution.trajectory import to_pictures
 from gradproj.files import place
 from gradproj.miniature.captions import ABSENT, sentence
+from gradproj.miniature.disturbances import change
 from gradproj.miniature.measures import aesthetic
 from gradproj.miniature.render import render, sample_captions
-from gradproj.miniature.training import change
 from gradproj.models.shapes import Shapes
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
 from gradproj.rewards.shapes_heldout import ShapesHeldout
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def measure(images: Tensor, right: list[str], wrong: list[str]) -> dict[str, float]:
-    """The judges' answers on the right and on the changed captions, and the regressor against its measure."""
+    """The judges' means with right and with changed captions, and how well the learnt aesthetic fits its measure."""
     pictures = to_pictures(images)
     learnt, true = ShapesAesthetic().score(pictures, right), aesthetic(images)
     scores: dict[str, float] = {
@@ -69,15 +70,15 @@ def measure(images: Tensor, right: list[str], wrong: list[str]) -> dict[str, flo
         "shapes_rendering": (ShapesRendering().score, 256),
     }
     for name, (judge, count) in judges.items():
-        own, other = judge(pictures[:count], right[:count]), judge(pictures[:count], wrong[:count])
-        scores[f"{name}, right caption"] = own.mean().item()
-        scores[f"{name}, changed caption"] = other.mean().item()
-        scores[f"{name}, right above changed"] = (own > other).float().mean().item()
+        matching, changed = (judge(pictures[:count], captions[:count]) for captions in (right, wrong))
+        scores[f"{name}, right caption"] = matching.mean().item()
+        scores[f"{name}, changed caption"] = changed.mean().item()
+        scores[f"{name}, right above changed"] = (matching > changed).float().mean().item()
     return scores
 
 
 def recognised(images: Tensor, captions: Tensor) -> dict[str, float]:
-    """How often the classifier's first answers are the caption's objects: one for a single object, two for a pair."""
+    """How often the classifier ranks the one or two objects of the caption above all others."""
     _, logits = Classifier()(to_pictures(images))
     best = logits.argsort(dim=1, descending=True)
     paired = captions[:, 1] != ABSENT

@@ -1,8 +1,8 @@
-"""Our rewards beside the published code, on random weights: `make parity`, or with ARGS="--full", ARGS="--write".
+"""Compare our rewards with the published code on random weights: `make parity`, or with ARGS="--full", ARGS="--write".
 
-Installs the published packages into .venv-official (scripts/official/, 5 GB, once), writes the same random weights and
-pictures for both, and compares. The published code's numbers are committed in tests/data/official_scores.json, where
-the tests find them; `--write` replaces them. `--full` also compares the published sizes (10 GB of disk, 12 GB of
+Installs the packages of scripts/official/ into .venv-official (5 GB, once), gives both the same random weights and
+pictures, and compares their scores. The published code's scores are committed in tests/data/official_scores.json for
+the tests; `--write` replaces them. `--full` also compares networks of the published sizes (10 GB of disk, 12 GB of
 memory, half an hour).
 """
 
@@ -35,7 +35,7 @@ FULL_PICTURES, FULL_PROMPTS = [2, 6], [3, 4]  # indices
 
 
 def install() -> None:
-    """The published packages in an environment of their own, unless they are there."""
+    """Install the published packages into an environment of their own, unless they are there already."""
     files = [PINS / "requirements.txt", PINS / "scorers.txt"]
     stamp = OFFICIAL / ".installed"
     pins = "".join(file.read_text() for file in files)
@@ -47,19 +47,20 @@ def install() -> None:
     subprocess.run([*pip, "-r", files[0]], check=True)
     subprocess.run([*pip, "--no-deps", "-r", files[1]], check=True)
     packages = next(OFFICIAL.glob("lib/python*/site-packages"))
-    words = "bpe_simple_vocab_16e6.txt.gz"  # hpsv2 leaves it out; open_clip's is the same file
+    words = "bpe_simple_vocab_16e6.txt.gz"  # hpsv2 was published without this file, which open_clip has, too
     (packages / "hpsv2" / "src" / "open_clip" / words).write_bytes((packages / "open_clip" / words).read_bytes())
     stamp.write_text(pins)
 
 
 def official(name: str, weights: Path, pictures: Path, out: Path) -> dict[str, Any]:
+    """What the published code of the reward ``name`` answers, as scripts/official/score.py describes."""
     command = [OFFICIAL / "bin" / "python", PINS / "score.py", name, weights, pictures, out]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     return json.loads(out.read_text())
 
 
 def ours(name: str, keys: dict[str, Any], pictures: list[Any], prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """``score`` and ``__call__`` on every picture with every prompt, (pictures, prompts) float64 each."""
+    """Our ``score`` and ``__call__`` of every picture with every prompt, both (pictures, prompts) float64."""
     settings = yaml.safe_load((ROOT / "configs" / "rewards" / f"{name}.yaml").read_text())
     reward = make(tiny.changed(settings, keys), f"rewards.{name}")
     text = reward.encode(prompts)
@@ -75,7 +76,11 @@ def ours(name: str, keys: dict[str, Any], pictures: list[Any], prompts: list[str
 def compare(
     scale: str, sizes: dict[str, Any], names: list[str], pictures: list[Any], prompts: list[str]
 ) -> dict[str, Any]:
-    """The rewards ``names`` at one scale; prints a line each."""
+    """Compare the rewards ``names`` at one scale, and print a line for each.
+
+    ``difference`` and ``gap`` are the largest differences of ``score`` to the published code and of ``__call__`` to
+    ``score``, in standard deviations of the published scores.
+    """
     found: dict[str, Any] = {}
     for name in names:
         build = tiny.BUILDERS[name]
@@ -114,22 +119,22 @@ def main() -> None:
     if options.full:
         few = [pictures[index] for index in FULL_PICTURES], [prompts[index] for index in FULL_PROMPTS]
         found["full"] = compare("full", layouts.FULL, options.only, *few)
-    worst = max(one["difference"] for scale in found.values() for one in scale.values())
+    worst = max(answer["difference"] for scale in found.values() for answer in scale.values())
     for name in [] if options.write else options.only:
         now, then = (torch.tensor(answer["tiny"][name]["scores"]) for answer in (found, kept))
         worst = max(worst, ((now - then).abs().max() / then.std()).item())
     if options.write:
-        versions = [one.pop("versions") for scale in found.values() for one in scale.values()]
+        versions = [answer.pop("versions") for scale in found.values() for answer in scale.values()]
         digest = hashlib.sha256(b"".join(picture.tobytes() for picture in pictures)).hexdigest()
         content = {"seed": inputs.SEED, "pictures": digest, "weights": layouts.digest(), "versions": versions[0]}
         merged = {scale: {**kept.get(scale, {}), **found[scale]} for scale in found}
         COMMITTED.write_text(to_text({**kept, **content, **merged}))
-    if not worst <= TOLERANCE:  # NaN is no match
+    if not worst <= TOLERANCE:  # refuses NaN, too
         sys.exit(f"the largest difference is {worst:.1e} of the scores' spread, more than {TOLERANCE}")
 
 
 def to_text(content: dict[str, Any]) -> str:
-    """JSON with a line for every list of numbers, numbers to 9 digits."""
+    """JSON with one line for every list of numbers, which have 9 significant digits."""
     rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.9g}"))
     text = json.dumps(rounded, indent=1)
     return re.sub(r"\[([^][{}]+)\]", lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"

@@ -1,9 +1,10 @@
-"""The runs behind the committed results: ``python scripts/reproduce.py tune`` or ``main``; killed, it goes on.
+"""Make the runs behind the committed results again: ``python scripts/reproduce.py tune`` or ``main``.
 
-``tune`` sweeps learning rate and weight of every method on other prompts (results/miniature/tuning; choose.py
-reads them), ``main`` runs the five methods, two targets and two protocols on the test prompts (results/miniature), then
-the named sweeps of the ablations and of diversity (results/miniature_*).
-Each line below is one ``gradproj-run`` command; as many run side by side as there are cores.
+``tune`` sweeps learning rate and weight of every method on the tuning prompts into results/miniature/tuning, from which
+choose.py takes its choice. ``main`` runs the five methods with two targets and two protocols on the test prompts into
+results/miniature, and then the named sweeps of the ablations and of diversity into results/miniature_*. Each is a
+``gradproj-run`` command (--list prints them); as many run side by side as there are cores. Type the same again after an
+interruption, and it goes on.
 """
 
 import argparse
@@ -13,14 +14,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-METHODS = ("mpgr", "prno", "reno", "none", "ours")  # the longest first
+METHODS = ("mpgr", "prno", "reno", "none", "ours")  # those that take longest come first
 TARGETS = ("shapes_aesthetic", "shapes_matcher")
 RATES = {"none": "0.0025,0.005,0.01,0.02", "ours": "0.005,0.01,0.02,0.05"}
 WEIGHTS = {"reno": "0.01,0.1,1,10", "prno": "0.1,1,10,100", "mpgr": "0.3,1,3,10"}
 
 
 def tuning_commands() -> list[str]:
-    """Every method over the same rates, the regularised ones over weights too; the published weight is among them."""
+    """Every method over learning rates, and those with a weight over weights, among them the published one."""
     common = "-m prompts=shapes_tuning steps=100 batch=24 results=results/miniature/tuning"
     common += " rewards=[shapes_aesthetic,shapes_matcher,shapes_rendering]"
     commands = []
@@ -33,7 +34,7 @@ def tuning_commands() -> list[str]:
 
 
 def main_commands() -> list[str]:
-    """Five methods, two targets, two protocols, 64 prompts x 2 seeds; the ablations at one seed, diversity at 25."""
+    """Five methods, two targets and two protocols on 64 prompts and 2 seeds; then the ablations and diversity."""
     common = "prompts=shapes_test seeds=2 batch=32 results=results/miniature"
     return [
         f"{common} protocol={protocol} reward={target} method={method}"
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def _run(command: str) -> int:
-    """One command in a process of its own, one thread each; says when it ends and how."""
+    """Run one command in a process with a single thread; print and return its exit code."""
     program = Path(sys.executable).with_name("gradproj-run")
     code = subprocess.run(
         [program, *command.split()], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False

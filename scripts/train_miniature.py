@@ -1,8 +1,9 @@
 """Rebuild the miniature's weights from a seed: ``python scripts/train_miniature.py --help``.
 
-Flow, noise-image pairs, distillation to one step, then the three reward networks and the classifier, each trained
-apart; on a GPU where there is one. A stage that ended is not done again; a killed one goes on from its last checkpoint
-in --work. Every stage but the generator depends on the seed alone: --only trains one of them.
+The stages are a flow, pairs of noise and pictures that it makes, the flow's distillation to one step, the three reward
+networks and the classifier; a GPU is used where there is one. A stage that has ended is not repeated, and one that was
+killed goes on from its last checkpoint in --work. Every stage but the generator depends on the seed alone, so that
+--only can train it without the others.
 """
 
 import argparse
@@ -16,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 
-from gradproj.miniature import training
+from gradproj.miniature import losses
 from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, FlowUNet, Regressor
 from gradproj.miniature.render import sample_captions
+from gradproj.miniature.training import Loss, fit
 from gradproj.types import default_device
 
 WEIGHTS = Path(__file__).parents[1] / "gradproj" / "miniature" / "weights"
@@ -45,14 +47,14 @@ def main() -> None:
         return train(name, build, loss, max(int(steps * arguments.scale), 20), lr, arguments)
 
     if arguments.only is None:
-        teacher: FlowUNet = stage("flow", FlowUNet, lambda net: training.flow_loss(net, 128), 6000, 1e-3)
+        teacher: FlowUNet = stage("flow", FlowUNet, lambda net: losses.flow_loss(net, 128), 6000, 1e-3)
         pairs = make_pairs(teacher, max(int(40960 * arguments.scale), 1024), arguments)
-        stage("generator", lambda: teacher, lambda net: training.distillation_loss(net, *pairs, 128), 3000, 5e-4)
-    judges: dict[str, tuple[Callable[[], nn.Module], Callable[..., training.Loss], int, float]] = {
-        "aesthetic": (Regressor, training.regression_loss, 2500, 1e-3),
-        "matcher": (DualEncoder, training.contrastive_loss, 3500, 1e-3),
-        "heldout": (CrossMatcher, training.matching_loss, 4000, 1e-3),
-        "classifier": (Classifier, training.classification_loss, 4000, 2e-3),
+        stage("generator", lambda: teacher, lambda net: losses.distillation_loss(net, *pairs, 128), 3000, 5e-4)
+    judges: dict[str, tuple[Callable[[], nn.Module], Callable[..., Loss], int, float]] = {
+        "aesthetic": (Regressor, losses.regression_loss, 2500, 1e-3),
+        "matcher": (DualEncoder, losses.contrastive_loss, 3500, 1e-3),
+        "heldout": (CrossMatcher, losses.matching_loss, 4000, 1e-3),
+        "classifier": (Classifier, losses.classification_loss, 4000, 2e-3),
     }
     for name, (build, loss, steps, lr) in judges.items():
         if arguments.only in (None, name):
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def train(name: str, build, loss, steps: int, lr: float, arguments) -> Any:
-    """One network to its end; its safetensors file lands beside the others (the flow's stays in --work)."""
+    """Train one network to its end and write its safetensors file into --out, or into --work for the flow."""
     torch.manual_seed(arguments.seed)
     network = build().to(default_device())
     path = (arguments.work if name == "flow" else arguments.out) / f"{name}.safetensors"
@@ -73,7 +75,7 @@ def train(name: str, build, loss, steps: int, lr: float, arguments) -> Any:
     checkpoint = arguments.work / f"{name}.checkpoint"
     recent = None
     with tqdm(total=steps, desc=name, mininterval=5) as bar:
-        for step, value in training.fit(network, loss(network), steps, lr, generator, checkpoint):
+        for step, value in fit(network, loss(network), steps, lr, generator, checkpoint):
             recent = value if recent is None else 0.98 * recent + 0.02 * value
             bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
             bar.update(step + 1 - bar.n)
@@ -83,7 +85,7 @@ def train(name: str, build, loss, steps: int, lr: float, arguments) -> Any:
 
 
 def make_pairs(teacher: FlowUNet, count: int, arguments) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noise, captions and the teacher's pictures (16 Euler steps), half precision, kept in --work."""
+    """Noise, captions and the teacher's pictures after 16 Euler steps, in half precision; --work keeps them."""
     path = arguments.work / f"pairs-{count}.safetensors"
     if not path.exists():
         generator = torch.Generator().manual_seed(arguments.seed + 1)
@@ -91,7 +93,7 @@ def make_pairs(teacher: FlowUNet, count: int, arguments) -> tuple[torch.Tensor, 
         noise = torch.randn(count, 3, 32, 32, generator=generator).half()
         pictures = torch.empty_like(noise)
         for index in tqdm(torch.arange(count).split(256), desc="pairs", mininterval=5):
-            pictures[index] = training.sample_flow(teacher, noise[index].float(), captions[index], 16).half().cpu()
+            pictures[index] = losses.sample_flow(teacher, noise[index].float(), captions[index], 16).half().cpu()
         partial = path.with_suffix(".part")
         save_file({"noise": noise, "captions": captions, "pictures": pictures}, partial)
         partial.replace(path)
@@ -100,7 +102,7 @@ def make_pairs(teacher: FlowUNet, count: int, arguments) -> tuple[torch.Tensor, 
 
 
 def write_sums(folder: Path) -> None:
-    """SHA256SUMS of the finished files, in sha256sum's format."""
+    """Write SHA256SUMS of the finished files, in the format of sha256sum."""
     files = sorted(folder.glob("*.safetensors"))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (folder / "SHA256SUMS").write_text("".join(lines))

@@ -28,9 +28,9 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert tuple(module.SHA256) == CATEGORIES and all(len(one) == 64 for one in module.SHA256.values())
     hashes = {name: hashlib.sha256(FILES[f"{name}_val.txt"]).hexdigest() for name in CATEGORIES}
     monkeypatch.setattr(module, "SHA256", hashes)
-    monkeypatch.setattr(module, "PLACE", tmp_path / "prompts" / "t2i.txt")
+    monkeypatch.setattr(module, "DEFAULT", tmp_path / "prompts" / "t2i.txt")
     monkeypatch.setattr(module, "SECONDS", 0.5)
-    module.PLACE.parent.mkdir()
+    module.DEFAULT.parent.mkdir()
     return module
 
 
@@ -81,8 +81,8 @@ def server() -> Iterator[Callable[[str], str]]:
 def test_ten_lines_of_each_file_in_order_are_a_prompt_set(script: Any, call: Gradproj, server: Any) -> None:
     code, out, _ = call("--base", server("sound"))
     assert code == 0 and "60 prompts" in out and "prompts=t2i" in out
-    assert keys.read_prompts("t2i", script.PLACE.parent) == EXPECTED
-    assert list(script.PLACE.parent.iterdir()) == [script.PLACE]
+    assert keys.read_prompts("t2i", script.DEFAULT.parent) == EXPECTED
+    assert list(script.DEFAULT.parent.iterdir()) == [script.DEFAULT]
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_ten_lines_of_each_file_in_order_are_a_prompt_set(script: Any, call: Gra
 def test_a_server_that_is_not_sound_is_refused_and_what_was_there_stays(
     script: Any, call: Gradproj, server: Any, kind: str, word: str
 ) -> None:
-    script.PLACE.write_text("before\n")
+    script.DEFAULT.write_text("before\n")
     base = server(kind)
     code, out, error = call("--base", base)
     assert (code, out) == (2, "") and error.startswith("gradproj prompts: ") and f"{base}/color_val.txt" in error
     assert word in error and len(error.splitlines()) == 1
-    assert script.PLACE.read_text() == "before\n" and len(list(script.PLACE.parent.iterdir())) == 1
+    assert script.DEFAULT.read_text() == "before\n" and len(list(script.DEFAULT.parent.iterdir())) == 1
     if kind == "lies":
         expected, found = FILES["color_val.txt"], FILES["color_val.txt"].replace(b"7", b"8")
         assert all(hashlib.sha256(one).hexdigest() in error for one in (expected, found))
@@ -118,7 +118,7 @@ def test_local_copies_do_without_a_network(script: Any, call: Gradproj, tmp_path
         assert call("--from", folder)[0] == 2
         (folder / name).write_bytes(content)
     assert call("--from", folder)[0] == 0
-    assert script.PLACE.read_text().splitlines() == EXPECTED
+    assert script.DEFAULT.read_text().splitlines() == EXPECTED
     (folder / "complex_val.txt").write_bytes(FILES["complex_val.txt"][:-1])
     code, _, error = call("--from", folder)
     assert code == 2 and f"{folder}/complex_val.txt is not the published file" in error

@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from gradproj.miniature import measures, pixels
 from gradproj.miniature.best_fit import OVERLAP, explained
 from gradproj.miniature.captions import ABSENT, COLOURS, OBJECTS, SHAPES, parse, parse_all, sentence
+from gradproj.miniature.disturbances import change
 from gradproj.miniature.render import (
     GROUND,
     PALETTE,
@@ -23,7 +24,6 @@ from gradproj.miniature.render import (
     render,
     sample_captions,
 )
-from gradproj.miniature.training import change
 
 # fmt: off
 UNREADABLE = (

@@ -1,7 +1,8 @@
-"""``gradproj VERB ...``: a file per verb, and the one place where failures become words and exit codes.
+"""``gradproj VERB ...``: a file for each verb, and the one place where failures become messages and exit codes.
 
 A verb's file has ``main(arguments) -> int`` and is imported only when its verb is typed, so that ``gradproj --help``
-answers at once. Exit codes: 0 all is done; 1 something is not; 2 a message says what to change; 130 Ctrl-C.
+answers at once. The exit code is 0 where all is done, 1 where something is not, 2 where a message says what to change,
+130 after Ctrl-C and 141 where the reader of a pipe has gone.
 """
 
 import difflib
@@ -33,7 +34,7 @@ CLOSED_PIPE, STOPPED = 141, 130  # what a shell reports for SIGPIPE and SIGINT
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``gradproj``: run the verb that ``arguments`` (default: the process's) begin with; returns the exit code."""
+    """``gradproj``: run the verb that ``arguments``, by default the process's, begin with; returns the exit code."""
     verb, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if verb in ("-h", "--help", "help"):
         return _said(_help)
@@ -52,7 +53,7 @@ def gradproj_run() -> int:
 
 
 def guarded(verb: str, work: Callable[[], int]) -> int:
-    """``work``'s exit code; where it raises what a person can act on, a message on stderr and the code for that."""
+    """The exit code of ``work``. An exception that a person can act on becomes a message on stderr and its own code."""
     name = f"gradproj {verb}"
     try:
         code = work()
@@ -75,11 +76,14 @@ def guarded(verb: str, work: Callable[[], int]) -> int:
 
 
 def _refuse(name: str, message: object, code: int = 2) -> int:
+    """Print a message on stderr; returns ``code``."""
     print(f"{name}: {message}", file=sys.stderr)
     return code
 
 
 def _said(text: Callable[[], str]) -> int:
+    """Print ``text()``; returns the exit code."""
+
     def work() -> int:
         print(text())
         return 0

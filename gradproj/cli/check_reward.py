@@ -1,6 +1,7 @@
 """Try a reward of your own against what a run asks of it: ``gradproj check-reward named_colour --config-dir FOLDER``.
 
-Every line is a promise of docs/rewards.md, kept or not. Settings are given as for a run (``rewards.NAME.KEY=VALUE``).
+Every line names a promise of docs/rewards.md and says whether it is kept. Settings are given as for a run
+(``rewards.NAME.KEY=VALUE``).
 """
 
 import argparse
@@ -13,7 +14,7 @@ PROMPTS = ["a red ring", "a blue square and a white circle", "an orange cross an
 
 
 def main(arguments: list[str]) -> int:
-    """0 where every promise is kept, 1 where one is not."""
+    """Check every promise; returns 0 where all are kept, else 1."""
     parser = argparse.ArgumentParser(
         prog="gradproj check-reward", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _kept(check: Callable[[Any, Sequence[str]], None], reward: Any, prompts: Sequence[str]) -> bool:
-    """Say whether the promise that ``check`` is named by is kept; a mistake in the reward's code breaks it, too."""
+    """Print and return whether ``check`` finds its promise kept. A mistake in the reward's code breaks it, too."""
     from gradproj.execution.contract import Broken
 
     promise = " ".join((check.__doc__ or "").split())

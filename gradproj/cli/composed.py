@@ -1,4 +1,4 @@
-"""Hydra at the edge: every configuration that a command line composes is handed to one function.
+"""Composes the configurations that a command line describes, by Hydra, and hands each of them to one function.
 
 ``gradproj run`` and ``gradproj plan`` take the same arguments and share this. Hydra's own exceptions and the cluster's
 become ``UserError`` and ``Incomplete``, by type.
@@ -24,11 +24,11 @@ Task = Callable[[DictConfig], object]
 def each(arguments: list[str], task: Task, program: str) -> None:
     """Call ``task`` with the configuration of every run that ``arguments`` describe, here or on a cluster.
 
-    A run that fails does not stop the others of a sweep: what they raised is raised at the end, as one.
+    A run that fails does not stop the others of a sweep. At the end one exception has all of their messages.
     """
     failures: list[UserError | Incomplete] = []
     started: list[DictConfig] = []
-    own = os.getpid()
+    this_process = os.getpid()
 
     def guarded(config: DictConfig) -> None:
         started.append(config)
@@ -36,9 +36,9 @@ def each(arguments: list[str], task: Task, program: str) -> None:
             check_launcher(HydraConfig.get(), arguments)
             task(config)
         except (UserError, Incomplete) as error:
-            if os.getpid() != own:  # on a cluster's node Hydra brings the exception back
+            if os.getpid() != this_process:  # on a node of a cluster, from which Hydra brings the exception back
                 raise
-            failures.append(error)  # here Hydra would print the arguments above our message
+            failures.append(error)  # raised here, it would have Hydra print the arguments above our message
 
     try:
         _compose(arguments, guarded, program)
@@ -65,10 +65,10 @@ def each_here(arguments: list[str], task: Task, program: str) -> None:
 
 
 def _compose(arguments: list[str], task: Task, program: str) -> None:
-    """Hydra's main on ``task``."""
+    """Let Hydra compose ``arguments`` and call ``task``; its exceptions become ours."""
     configs = data_folder("configs")
     sys.argv = [program, *understood(arguments)]  # the only place Hydra reads from
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print over many lines, and leaves it to us
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises an error instead of printing it over many lines
     try:
         hydra.main(version_base="1.3", config_path=str(configs), config_name="config")(task)()
     except (*COMPLAINTS, OmegaConfBaseException) as error:

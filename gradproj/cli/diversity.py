@@ -1,9 +1,9 @@
-"""Inception score and Vendi score of finished runs' pictures: ``gradproj diversity results/runs/<run>``.
+"""Compute Inception score and Vendi score of finished runs' pictures: ``gradproj diversity results/runs/<run>``.
 
-Several runs may be given. The numbers of the start and the kept pictures go to ``<run>/diversity.csv``, where
-`gradproj table` finds them; no record changes. The same command again leaves a file alone that is still right, and
-moves another one aside. The pictures of the miniature are seen by its classifier, all others by the Inception, whose
-weights are fetched once (96 MB, checked by their sha256), or given with --weights where there is no network.
+Several runs may be given. The numbers of the start and the kept pictures are written to ``<run>/diversity.csv``, where
+`gradproj table` finds them; no record changes. A file that is still right is left alone, and one that is not is moved
+aside. The miniature's pictures are judged by its classifier, all others by the Inception network, whose weights are
+fetched once (96 MB, checked by their sha256), or given with --weights where there is no network.
 """
 
 import argparse
@@ -15,7 +15,7 @@ SEED, BATCH = 2020, 32
 
 
 def main(arguments: list[str]) -> int:
-    """A run that is refused does not stop the others; ``UserError`` then has all that was refused."""
+    """Measure every run. A refused run does not stop the others; ``UserError`` then names all that were refused."""
     given = _parser().parse_args(arguments)
     if given.batch < 1 or not 0 <= given.seed < 2**32:
         raise UserError(f"--batch is 1 or more and --seed from 0 to 2**32 - 1; got {given.batch} and {given.seed}")
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prefetch(given: argparse.Namespace) -> list[str]:
+    """Fetch and check the weights; returns no refusals, as a failure is raised."""
     from gradproj.diversity import features
 
     network = features.load(given.features or features.DEFAULT, given.weights, given.sha256)
@@ -50,7 +51,7 @@ def _prefetch(given: argparse.Namespace) -> list[str]:
 
 
 def _measure_all(given: argparse.Namespace) -> list[str]:
-    """Measure the runs; why some were refused. All pictures are looked for before a network is loaded."""
+    """Measure the runs; returns why some were refused. All pictures are looked for before a network is loaded."""
     from gradproj.diversity import features
     from gradproj.diversity.of_run import of_run, pictures
     from gradproj.runs import diversity as file

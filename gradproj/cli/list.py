@@ -1,7 +1,7 @@
-"""What there is to choose from: ``gradproj list [models|methods|rewards|prompts|sweeps]``, a line each.
+"""Print what there is to choose from, a line each: ``gradproj list [models|methods|rewards|prompts|sweeps]``.
 
-Every YAML file of the built-in groups says in a line ``# about:`` at its top what it is: licence, access, size. That
-line is printed, so that what is listed stands beside what it is about.
+The line stands in each YAML file, after ``# about:`` at its top, and has licence, access and size. So it is beside
+what it describes, and nothing has to be kept in step elsewhere.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gradproj.execution.settings.compose import data_folder
 
-GROUPS = {"models": "model", "methods": "method", "rewards": "rewards", "sweeps": "sweep"}  # -> folder in configs/
+GROUPS = {"models": "model", "methods": "method", "rewards": "rewards", "sweeps": "sweep"}  # kind -> configs/<folder>
 TYPED = {"models": "model=", "methods": "method=", "rewards": "reward=", "sweeps": "-m +sweep=", "prompts": "prompts="}
 ABOUT = "# about: "
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
 
 
 def facts(kind: str) -> dict[str, str]:
-    """Name -> its line, for one of the kinds."""
+    """Name -> its line, for all that there is of a kind."""
     if kind == "prompts":
         return {path.stem: _prompts(path) for path in sorted(data_folder("prompts").glob("*.txt"))}
     return {path.stem: _about(path) for path in sorted((data_folder("configs") / GROUPS[kind]).glob("*.yaml"))}

@@ -1,7 +1,7 @@
-"""Pack the records of a finished run into one file, or of every run of a results folder; --unpack is the reverse.
+"""Pack the records of a run into a single file, or of every run of a results folder; --unpack is the reverse.
 
-A record is packed once it is whole, and comes back byte for byte. What was packed can be tabulated, replayed and gone
-on with like what was not.
+Only whole records are packed, and they come back byte for byte. A packed run can be tabulated, replayed and continued
+like any other.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _runs(folder: Path) -> list[Path]:
-    """The folders of the runs that were named: ``folder`` itself, or those of its runs/."""
+    """The folders of the runs that are meant: ``folder`` itself, or all in its runs/."""
     if (folder / "config.yaml").is_file():
         return [folder]
     found = [config.parent for config in sorted((folder / "runs").glob("*/config.yaml"))]

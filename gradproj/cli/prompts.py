@@ -1,9 +1,9 @@
 """``gradproj prompts``: the named prompt sets. ``gradproj prompts fetch``: the paper's 60 prompts, for ``prompts=t2i``.
 
-They are the first ten lines of six files of Karine-Huang/T2I-CompBench (MIT licence), at one commit and checked by
-sha256: the paper's set is ten of each of these categories, which ten is not published. On a machine without internet:
-``gradproj prompts fetch --from FOLDER``, where FOLDER has the same files (``color_val.txt`` ...). They are put beside
-the other sets; where those belong to somebody else, ``--to t2i.txt`` and ``prompts=t2i.txt`` give the same runs.
+The paper takes ten prompts from each of six categories and does not say which. These are the first ten lines of the
+six files of Karine-Huang/T2I-CompBench (MIT licence), at one commit and checked by sha256. Where there is no internet,
+type ``gradproj prompts fetch --from FOLDER``, where FOLDER has the same files (``color_val.txt`` ...). The set is put
+beside the others; where you may not write there, ``--to t2i.txt`` and ``prompts=t2i.txt`` give the same runs.
 """
 
 import argparse
@@ -28,12 +28,13 @@ SHA256 = {
     "non_spatial": "04c56cc9ac441dc9ea6c5157652058bd1635b5308526dd31bb29a1caab9a758d",
     "complex": "1b808018b8d9916db3d47d5aa2ef18377a3549a56901a474156f799824cdf3b4",
 }
-EACH = 10  # lines of each file
-PLACE = data_folder("prompts") / "t2i.txt"
-SECONDS = 30.0  # without a byte
+EACH = 10  # so many lines are taken of each file
+DEFAULT = data_folder("prompts") / "t2i.txt"
+SECONDS = 30.0  # a download without a byte for so long is given up
 
 
-def read(folder: Path, name: str) -> bytes:
+def local(folder: Path, name: str) -> bytes:
+    """One of the six files from ``folder``; ``UserError`` where it is not there."""
     try:
         return (folder / name).read_bytes()
     except OSError as error:
@@ -41,6 +42,7 @@ def read(folder: Path, name: str) -> bytes:
 
 
 def download(base: str, name: str) -> bytes:
+    """One of the six files from the address ``base``; ``UserError`` where it cannot be fetched."""
     url = f"{base}/{name}"
     try:
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:
@@ -53,11 +55,11 @@ def download(base: str, name: str) -> bytes:
 
 
 def prompts(folder: Path | None, base: str) -> list[str]:
-    """The 60 lines, from ``folder`` or, if None, from ``base``; ``UserError`` for a file that is not as published."""
+    """The 60 prompts, from ``folder`` if it is given, else from ``base``; ``UserError`` for a file not as published."""
     lines = []
     for category, expected in SHA256.items():
         name = f"{category}_val.txt"
-        content = read(folder, name) if folder else download(base, name)
+        content = local(folder, name) if folder else download(base, name)
         found = hashlib.sha256(content).hexdigest()
         if found != expected:
             source = folder or base
@@ -73,7 +75,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("action", nargs="?", choices=["fetch"], help="left out: list the sets")
     parser.add_argument("--from", dest="folder", type=Path, help="a folder that has the six files already")
     parser.add_argument(
-        "--to", type=Path, default=PLACE, help="the file to write, for prompts=FILE; default: prompts=t2i"
+        "--to", type=Path, default=DEFAULT, help="the file to write, for prompts=FILE; default: prompts=t2i"
     )
     parser.add_argument("--base", default=BASE, help="another address of the six files; default: GitHub, that commit")
     given = parser.parse_args(arguments)
@@ -87,5 +89,5 @@ def main(arguments: list[str]) -> int:
             f"{given.to} cannot be written ({error.strerror}): type gradproj prompts fetch --to t2i.txt, "
             "then gradproj run prompts=t2i.txt"
         ) from error
-    print(f"{given.to}: {len(lines)} prompts; gradproj run prompts={'t2i' if given.to == PLACE else given.to}")
+    print(f"{given.to}: {len(lines)} prompts; gradproj run prompts={'t2i' if given.to == DEFAULT else given.to}")
     return 0

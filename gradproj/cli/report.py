@@ -1,6 +1,6 @@
-"""All that ``gradproj table`` writes, and ``report.html`` beside it: one page to open in a browser.
+"""Write all that ``gradproj table`` writes, and beside it ``report.html``: a page to open in a browser.
 
-Takes ``<results>/*/runs`` (others', the committed ones among them) and ``<results>/runs`` (your own), each by itself.
+Every ``<results>/*/runs`` (the committed ones and other people's) and ``<results>/runs`` (your own) is taken by itself.
 """
 
 from pathlib import Path
@@ -16,9 +16,9 @@ SIDE = 256
 
 
 def main(arguments: list[str]) -> int:
-    own = parser("report", __doc__)
-    own.add_argument("--side", type=int, default=SIDE, help=f"pixels: a thumbnail's longer side, at most ({SIDE})")
-    given = own.parse_args(arguments)
+    options = parser("report", __doc__)
+    options.add_argument("--side", type=int, default=SIDE, help=f"pixels: a thumbnail's longer side, at most ({SIDE})")
+    given = options.parse_args(arguments)
     if given.side < 1:
         raise UserError(f"--side is a number of pixels, 1 or more; got {given.side}")
     from gradproj.report.page import build_page

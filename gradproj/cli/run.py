@@ -1,6 +1,6 @@
-"""``gradproj run``, also ``gradproj-run``: compose the settings, complete the run, say what came out.
+"""``gradproj run``, also ``gradproj-run``: compose the settings, complete the run and say what came of it.
 
-Torch and all that needs it is imported once there is work, so that ``--help`` and bad input answer at once.
+Torch is imported only when there is work to do, so that ``--help`` and bad input are answered at once.
 """
 
 import json
@@ -40,23 +40,23 @@ def run(config: DictConfig) -> None:
 
 
 def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
-    """Complete one composed run; answers what came of it. ``model`` and ``method`` are the chosen YAML files' names."""
-    plain, prompts = _check(config)
+    """Complete one composed run and return what came of it. ``model`` and ``method`` are names of YAML files."""
+    settings, prompts = _check(config)
     from gradproj.execution import worker
 
-    outcome = worker.complete(plain, prompts, model, method)
-    _show(outcome.run, keys.images(plain, len(prompts)))
+    outcome = worker.complete(settings, prompts, model, method)
+    _show(outcome.run, keys.images(settings, len(prompts)))
     return outcome
 
 
 def _check(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The settings and the prompts of one composed run."""
-    plain = keys.check(config)
-    return plain, keys.read_prompts(plain["prompts"], data_folder("prompts"))
+    settings = keys.check(config)
+    return settings, keys.read_prompts(settings["prompts"], data_folder("prompts"))
 
 
-def _show(run: Run, own: Share) -> None:
-    """One line of numbers and where to look; ``own`` are the images that this command was to see to."""
+def _show(run: Run, wanted: Share) -> None:
+    """Print a line of numbers and where to look; ``wanted`` are the images that this command was to make."""
     from gradproj.report import summary
 
     if not run.recorded():
@@ -64,9 +64,9 @@ def _show(run: Run, own: Share) -> None:
     try:
         print(summary(run.folder))
     except UserError as error:
-        if any(image in own for image in run.scan().damaged):
+        if any(image in wanted for image in run.scan().damaged):
             raise
-        print(f"no summary: {error}", file=sys.stderr)  # another worker's record: this one's own are whole
+        print(f"no summary: {error}", file=sys.stderr)  # the damaged record is another worker's
     print(f"records:      {run.images}")
     print(f"before/after: {before_after(run) or 'no PNGs here'}")
 

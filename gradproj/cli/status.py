@@ -1,9 +1,9 @@
-"""How far the runs of a results folder are, from the records alone: recorded, failed and why, missing, running.
+"""Say how far the runs of a results folder are: what is recorded, what failed and why, what is missing or running.
 
 Every wanted image is recorded, failed (the same command tries it again), given up (it failed more often than
-max_retries says) or missing; running are those that a worker has under way by its signs of life. A damaged record does
-not count, because it is made again. Exit code 0: all that was wanted is recorded and scored; 1: something is not, or
-something in the folder is no run; 2: a message says what is wrong.
+max_retries allows) or missing. Running are the images that live workers are making at this moment. A damaged record
+does not count, because the image is made again. The exit code is 0 where all that was wanted is recorded and scored,
+1 where something is not or something in the folder is no run, and 2 where a message says what is wrong.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from gradproj.runs.status import Status, statuses
 
 
 def seconds(text: str) -> float:
-    """What --watch takes."""
+    """The argument of --watch; ``ValueError`` for what is no number above 0."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise ValueError
@@ -37,35 +37,38 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     while True:
         every, others = statuses(given.results)
-        whole = bool(every) and not others and all(one.whole for one in every)
+        whole = bool(every) and not others and all(run.whole for run in every)
         clear = "\033[2J\033[H" if given.watch and sys.stdout.isatty() else ""
         print(clear + page(every, others, given.results), flush=True)
-        if not given.watch or (every and not any(one.unfinished for one in every)):
+        if not given.watch or (every and not any(run.unfinished for run in every)):
             return 0 if whole else 1
         time.sleep(given.watch)
 
 
 def page(every: Sequence[Status], others: Sequence[str], results: Path) -> str:
-    """A line per run; below it what is to be scored, why images failed, what is wrong and what is no run."""
-    width = max([3, *(len(one.run.folder.name) for one in every)])
+    """A line for each run, and below them what is still to be scored, why images failed, what is wrong or no run."""
+    width = max([3, *(len(status.run.folder.name) for status in every)])
     lines = [f"{'run':<{width}}  recorded  failed  given up  missing  running"]
-    for one in every:
-        counts = f"{one.recorded:>8}  {one.failed:>6}  {one.given_up:>8}  {one.missing:>7}  {one.running:>7}"
-        lines.append(f"{one.run.folder.name:<{width}}  {counts}")
-    total = f"{sum(one.recorded for one in every)} of {sum(one.wanted for one in every)} images recorded"
+    for status in every:
+        counts = f"{status.recorded:>8}  {status.failed:>6}  {status.given_up:>8}"
+        counts += f"  {status.missing:>7}  {status.running:>7}"
+        lines.append(f"{status.run.folder.name:<{width}}  {counts}")
+    recorded, wanted = sum(status.recorded for status in every), sum(status.wanted for status in every)
+    total = f"{recorded} of {wanted} images recorded"
     lines += ["", f"{total} in {len(every)} runs; logs of sweeps are in {results / 'logs'}"]
-    for one in every:
-        lines += _details(one)
+    for status in every:
+        lines += _details(status)
     lines += others
-    if any(one.unfinished for one in every):
+    if any(status.unfinished for status in every):
         lines.append("the same commands finish what is missing")
     return "\n".join(lines)
 
 
-def _details(one: Status) -> list[str]:
-    name, reasons = one.run.folder.name, f"see {one.run.images}/*.failed"
-    lines = [f"{name}: {count} images not yet scored by {reward}" for reward, count in one.unscored.items()]
-    lines += [f"{name}: {count} failed: {why[:200]} ({reasons})" for why, count in one.failing.most_common(5)]
-    for why, count in one.abandoned.most_common(5):
+def _details(status: Status) -> list[str]:
+    """What is behind a run's counts, a line each."""
+    name, reasons = status.run.folder.name, f"see {status.run.images}/*.failed"
+    lines = [f"{name}: {count} images not yet scored by {reward}" for reward, count in status.unscored.items()]
+    lines += [f"{name}: {count} failed: {why[:200]} ({reasons})" for why, count in status.failing.most_common(5)]
+    for why, count in status.abandoned.most_common(5):
         lines.append(f"{name}: {count} given up: {why[:200]} ({reasons}; a greater max_retries=... tries them again)")
-    return lines + [f"{name}: {problem}" for problem in one.problems]
+    return lines + [f"{name}: {problem}" for problem in status.problems]

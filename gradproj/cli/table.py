@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
 
 
 def parser(verb: str, description: str | None) -> argparse.ArgumentParser:
-    """What ``table`` and ``report`` share: where the runs are, and which of them to take."""
+    """The options that ``table`` and ``report`` share: where the runs are, and which of them to take."""
     made = argparse.ArgumentParser(
         prog=f"gradproj {verb}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,35 +52,36 @@ def choice(given: argparse.Namespace) -> "Choice":
 
 
 def every_root(results: Path, show: Callable[[Path], None]) -> int:
-    """``show`` on every folder of ``results`` that holds runs; a refused one does not stop the others.
+    """Call ``show`` for every folder of ``results`` that holds runs; a refused folder does not stop the others.
 
-    ``UserError`` with all that was refused. A folder without a run of a chosen name is passed over, if another has one.
+    Raises ``UserError`` with all that was refused. A folder without a run of a chosen name is passed over, as long as
+    another folder has one.
     """
     from gradproj.report.build import roots
     from gradproj.report.choose import NoSuchRun
 
     refused, absent = [], []
-    places = roots(results)
-    for root in places:
+    folders = roots(results)
+    for root in folders:
         try:
             show(root)
         except NoSuchRun as error:
             absent.append(str(error))
         except UserError as error:
             refused.append(str(error))
-    if refused or len(absent) == len(places):
+    if refused or len(absent) == len(folders):
         raise UserError("\n".join(refused or absent))
     return 0
 
 
 def say_left_out(report: "Report") -> None:
-    """A line on stderr for everything that the tables do not have."""
+    """Print on stderr what the tables leave out, a line each."""
     for line in report.left_out:
         print(f"left out: {line}", file=sys.stderr)
 
 
 def _show(root: Path, report: "Report") -> None:
-    """The main table of every comparison, the one with the newest run last, without intervals."""
+    """Print the main table of every comparison without its intervals; the one with the newest run comes last."""
     from gradproj.report.writing import WIDTH, terminal
 
     tables = dict(zip((comparison.name for comparison in report.comparisons), report.tables["main"], strict=True))
@@ -92,7 +93,7 @@ def _show(root: Path, report: "Report") -> None:
 
 
 def _heading(comparison: "Comparison") -> str:
-    """Model, target, protocol and prompt set, for a person."""
+    """Model, target, protocol and prompt set in words."""
     first = next(iter(comparison.methods.values()))
     prompts = len(first.run.config["prompts"])
     images = f"{len(comparison.prompts)} images of {prompts} prompts"
@@ -101,7 +102,7 @@ def _heading(comparison: "Comparison") -> str:
 
 
 def _prompt_set(prompts: Sequence[str]) -> str:
-    """The name under which these prompts are chosen, or the first of them where they were typed."""
+    """How these prompts are chosen (``prompts=NAME``), or the first of them where they are no named set."""
     from gradproj.execution.settings.compose import data_folder
 
     for path in sorted(data_folder("prompts").glob("*.txt")):
@@ -111,7 +112,7 @@ def _prompt_set(prompts: Sequence[str]) -> str:
 
 
 def _newest(comparison: "Comparison") -> float:
-    """When the last image of its runs was recorded, in seconds."""
+    """When the last image of its runs was recorded, in seconds since 1970."""
     folders = [curves.run.folder for curves in comparison.methods.values()]
-    places = [path for folder in folders for path in (folder, folder / "images") if path.exists()]
-    return max(path.stat().st_mtime for path in places)
+    there = [path for folder in folders for path in (folder, folder / "images") if path.exists()]
+    return max(path.stat().st_mtime for path in there)

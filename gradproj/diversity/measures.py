@@ -1,17 +1,17 @@
-"""Inception score and Vendi score: arrays in, numbers out, by torch-fidelity's and vendi-score's own functions.
+"""Inception score and Vendi score of arrays, computed by torch-fidelity's and vendi-score's own functions.
 
-What is worked around in the libraries (torch-fidelity 0.4.0, torchmetrics 1.9.0, vendi-score 0.0.3):
+The libraries (torch-fidelity 0.4.0, torchmetrics 1.9.0, vendi-score 0.0.3) have faults that are worked around here:
 
-- torch-fidelity ``isc_features_to_metric`` answers NaN for more splits than rows (an empty split), and for a class
-  whose probability underflows to 0 in every row of a split (0 times infinity).
-- torchmetrics ``InceptionScore`` permutes with torch's global generator, works in float32, answers another standard
-  deviation (n - 1) and cuts by ``chunk``, which makes fewer and other splits: of 12 rows six splits where ten were
-  asked for. It is not used.
-- vendi-score ``score_X`` ignores its ``q``; ``embedding_vendi_score`` fails unless it is given a network (its default
-  asks torchvision for contradictory arguments), and so are both left alone for ``score_K`` and ``score_dual``.
-- vendi-score ``score_K`` on a sparse matrix takes the six largest eigenvalues for all of them, and on any matrix asks
-  for ``scipy.sparse.csr``, which warns today and is gone in SciPy 2: it is given dense matrices, the warning silenced.
-- vendi-score works in the number type that comes: float32 features are made float64 first.
+- torch-fidelity's ``isc_features_to_metric`` returns NaN for more splits than rows, because a split is then empty, and
+  for a class whose probability underflows to 0 in every row of a split, because it multiplies 0 by infinity. The first
+  is refused here, and log-probabilities have a lower bound.
+- torchmetrics' ``InceptionScore`` permutes with torch's global generator, works in float32, divides by n - 1 in the
+  standard deviation, and splits by ``chunk``, which makes six splits of 12 rows where ten are asked for. It is unused.
+- vendi-score's ``score_X`` ignores its ``q``, and its ``embedding_vendi_score`` fails unless it is given a network, as
+  its default asks torchvision for contradictory arguments. ``score_K`` and ``score_dual`` are used instead.
+- vendi-score's ``score_K`` takes the six largest eigenvalues of a sparse matrix for all of them, so it is given dense
+  ones. It also asks for ``scipy.sparse.csr``, which warns today and is gone in SciPy 2; the warning is silenced.
+- vendi-score computes in the type of its input, so float32 features are made float64 first.
 """
 
 import math
@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from gradproj.runs.diversity import Measures
 
 SEED = 2020  # torch-fidelity's default
-LEAST = -700.0  # the least log-probability: e to it is still a normal float64
+LEAST = -700.0  # lower bound of a log-probability, whose exponential is still a normal float64
 
 
 def measure(
@@ -33,9 +33,10 @@ def measure(
     prompts: Int[np.ndarray, " n"],
     seed: int = SEED,
 ) -> Measures:
-    """All numbers of one set, row i of each array being picture i; ``prompts`` are the pictures' prompt ids.
+    """All numbers of one set of pictures: row i of each array is of picture i, and ``prompts`` has its prompt's id.
 
-    ``ValueError`` where the arrays do not fit each other, and as the functions below.
+    The score of ten splits is NaN for fewer than ten pictures. Raises ``ValueError`` where the arrays have different
+    lengths, and as the functions below.
     """
     if not len(logits) == len(features) == len(prompts):
         raise ValueError(
@@ -53,13 +54,13 @@ def measure(
 
 
 def inception_score(logits: Float[np.ndarray, "n classes"], splits: int = 10, seed: int = SEED) -> tuple[float, float]:
-    """Mean over the splits of exp(mean KL(p(y|x) || p(y))), and its standard deviation (by n, not n - 1).
+    """Mean over the splits of exp(mean KL(p(y|x) || p(y))), and its standard deviation (divisor n, not n - 1).
 
-    ``logits`` are any finite or -inf logits, log-probabilities too. The rows are permuted by ``seed`` before they are
-    cut into ``splits`` nearly equal parts, so with more than one split the score depends on their order a little.
-    Salimans et al. 2016 (arXiv 1606.03498), computed by torch-fidelity in float64; equal to its command line for
-    ``rng_seed=seed`` and rows in the order of the sorted file names. ``ValueError`` for NaN, +inf, a row of -inf alone,
-    and fewer rows than splits.
+    ``logits`` may be unnormalised or log-probabilities, finite or -inf. The rows are permuted by ``seed`` and then cut
+    into ``splits`` nearly equal parts, so that with more than one split the score depends a little on their order.
+    Salimans et al. 2016 (arXiv 1606.03498), computed by torch-fidelity in float64. Its command line gives the same with
+    ``rng_seed=seed``, for rows in the order of the sorted file names. Raises ``ValueError`` for NaN and +inf, for a row
+    of nothing but -inf, and for fewer rows than splits.
     """
     import torch
     from scipy.special import log_softmax
@@ -79,11 +80,10 @@ def inception_score(logits: Float[np.ndarray, "n classes"], splits: int = 10, se
 def vendi(features: Float[np.ndarray, "n d"], q: float = 1.0) -> float:
     """The Vendi score of order ``q`` under the cosine kernel: exp of the entropy of K / n's eigenvalues, from 1 to n.
 
-    Friedman and Dieng 2023 (arXiv 2210.02410); ``q`` above 0, infinity too (arXiv 2310.12952). Rows are made unit
-    vectors, all in float64. K (n, n) where n is at most d, else the covariance (d, d), which has the same eigenvalues
-    save zeros: 100,000 rows of 2,048 take the features twice more in float64, not an (n, n) matrix. Below q = 1 rounded
-    zeros count (a kernel of equal pictures has some), as in vendi-score. ``ValueError`` for a row that is zero or not
-    finite.
+    Friedman and Dieng 2023 (arXiv 2210.02410); ``q`` is above 0 and may be infinity (arXiv 2310.12952). Rows are scaled
+    to length 1, in float64. For n above d the eigenvalues are taken from the (d, d) covariance, which has the same ones
+    but for zeros, so that 100,000 rows of 2,048 never make an (n, n) matrix. Below q = 1 eigenvalues that are zero but
+    for rounding count, as they do in vendi-score. Raises ``ValueError`` for a row that is zero or not finite.
     """
     from sklearn.preprocessing import normalize
     from vendi_score import vendi as library
@@ -104,5 +104,5 @@ def vendi(features: Float[np.ndarray, "n d"], q: float = 1.0) -> float:
 
 
 def vendi_per_prompt(features: Float[np.ndarray, "n d"], prompts: Int[np.ndarray, " n"], q: float = 1.0) -> float:
-    """The mean over the prompts of the Vendi score of that prompt's rows, from 1 to the most rows of a prompt."""
+    """The mean over ``prompts`` of the Vendi score of each prompt's rows, from 1 to the most rows that one has."""
     return float(np.mean([vendi(features[prompts == prompt], q) for prompt in np.unique(prompts)]))

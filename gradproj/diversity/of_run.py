@@ -26,7 +26,7 @@ Logits = Float[np.ndarray, "n classes"]
 
 
 def pictures(run: Run, images: Sequence[ImageId]) -> dict[str, list[Path]]:
-    """Set -> the pictures of ``images``; ``UserError`` with a list where some are not there."""
+    """Set -> the paths of the pictures of ``images``; ``UserError`` names those that are not there."""
     found = {name: [run.pictures(image)[name] for image in images] for name in file.SETS}
     every = [path for paths in found.values() for path in paths]
     absent = [path for path in every if not path.is_file()]
@@ -43,23 +43,24 @@ def pictures(run: Run, images: Sequence[ImageId]) -> dict[str, list[Path]]:
 
 
 def of_run(run: Run, features: str, network: FeatureNetwork, seed: int = SEED, batch: int = 32) -> bool:
-    """Write ``<run>/diversity.csv`` over the recorded images; False where it is there, for these images, already.
+    """Write ``<run>/diversity.csv`` of the recorded images; returns False where it was there already, for these images.
 
-    ``features`` is the network's name. Pictures count in the order of their sorted names. ``UserError`` for missing or
-    unreadable pictures, and features that are no finite numbers.
+    ``features`` is the network's name, and ``batch`` how many pictures it sees at once. Pictures are taken in the order
+    of their names. Raises ``UserError`` for missing or unreadable pictures, and for features that are not finite.
     """
     images, digest = file.images(run)
     paths = pictures(run, images)
     identity = {"run": run.folder.name, "images": digest, "features": features, "weights": dict(network.weights)}
     identity["seed"] = seed
-    if _there(run, identity):
+    if _measured_already(run, identity):
         return False
     prompts = np.array([image.prompt for image in images])
     hashes = run.scan().recorded
     sets = {}
     for name in file.SETS:
-        own = [hashes[image].get(name) for image in images]
-        sets[name] = _set(run, name, network, list(zip(paths[name], own, strict=True)), prompts, seed, batch)
+        recorded = [hashes[image].get(name) for image in images]
+        both = list(zip(paths[name], recorded, strict=True))
+        sets[name] = _set(run, name, network, both, prompts, seed, batch)
     libraries = {name: version(name) for name in LIBRARIES}
     file.write(run, Diversity(identity | {"libraries": libraries}, sets))
     return True
@@ -68,7 +69,11 @@ def of_run(run: Run, features: str, network: FeatureNetwork, seed: int = SEED, b
 def extract(
     network: FeatureNetwork, pictures: Sequence[tuple[Path, str | None]], batch: int, label: str
 ) -> tuple[Features, Logits]:
-    """Features (n, d) and logits (n, classes), float32, of ``pictures``: (path, sha256 as its record has it)."""
+    """Features (n, d) and logits (n, classes), float32, of n ``pictures``: each a path and its hash in the record.
+
+    A picture whose hash is another one was edited or swapped, which is a ``UserError``. ``label`` names the progress
+    bar.
+    """
     parts = []
     for start in tqdm(range(0, len(pictures), batch), desc=label, disable=None):
         both = network([open_rgb(*picture) for picture in pictures[start : start + batch]])
@@ -86,16 +91,18 @@ def _set(
     seed: int,
     batch: int,
 ) -> Measures:
+    """The measures of one set; ``UserError`` where the network fails or answers what cannot be measured."""
     try:
         features, logits = extract(network, pictures, batch, name)
         return measure(logits, features, prompts, seed)
-    except (RuntimeError, ValueError) as error:  # out of memory, a feature that is no number
+    except (RuntimeError, ValueError) as error:  # such as out of memory, or a feature that is NaN
         raise UserError(f"the {name} pictures of {run.folder} cannot be measured: {error}") from error
 
 
-def _there(run: Run, identity: Mapping[str, Any]) -> bool:
+def _measured_already(run: Run, identity: Mapping[str, Any]) -> bool:
+    """Whether diversity.csv is of these images, by this network and with this seed."""
     try:
         before = file.read(run)
-    except UserError:  # cut or foreign: moved aside when the new one is written
+    except UserError:  # a cut or foreign file is moved aside when the new one is written
         return False
     return before is not None and {key: before.about[key] for key in file.IDENTITY} == identity

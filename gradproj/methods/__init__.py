@@ -1,1 +1,1 @@
-"""One file per method: a function ``method`` that returns a ``Method``, named by its YAML in configs/method."""
+"""A file for each method, with a function ``method`` that returns a ``Method``. Its YAML in configs/method names it."""

@@ -12,21 +12,24 @@ from gradproj.types import Method, NotNegative, OptimizerMaker, Positive
 def method(
     optimizer: OptimizerMaker, clip: Positive, weight: NotNegative, power_weight: NotNegative, power_mean: Positive
 ) -> Method:
-    """Reward gradient g minus ``weight`` ||g|| times the unit gradient of ``penalty``, freshly shuffled each step."""
+    """The reward's gradient g minus ``weight`` ||g|| times the unit gradient of ``penalty``, newly shuffled."""
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:
-        orders = torch.stack([torch.randperm(latent[0].numel(), generator=one) for one in rng]).to(latent.device)
+        entries = latent[0].numel()
+        orders = torch.stack([torch.randperm(entries, generator=sample) for sample in rng]).to(latent.device)
         with torch.enable_grad():
             leaf = latent.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(penalty(leaf, orders, power_weight, power_mean).sum(), leaf)
-        each = tuple(range(1, latent.ndim))
-        strength, own = (
-            torch.linalg.vector_norm(one, dim=each, keepdim=True, dtype=torch.float64)
-            for one in (reward_gradient, gradient)
-        )
-        return reward_gradient - weight * (strength / own).to(gradient.dtype) * gradient
+        ratio = _norm(reward_gradient) / _norm(gradient)
+        return reward_gradient - weight * ratio.to(gradient.dtype) * gradient
 
     return Method(optimizer, direction, clip=clip)
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    """The l2 norm of each sample in float64, (b, 1, ...), so that it broadcasts over the sample."""
+    axes = tuple(range(1, gradient.ndim))
+    return torch.linalg.vector_norm(gradient, dim=axes, keepdim=True, dtype=torch.float64)
 
 
 def penalty(
@@ -38,7 +41,8 @@ def penalty(
 ) -> Float[Tensor, " b"]:
     """|mean x| + |rms x - 1| + power_weight * L_power.
 
-    L_power is the mean over blocks of ``bins`` of | mean |x^| - power_mean |, x^ the FFT of x shuffled by ``orders``.
+    L_power is the mean of | mean |x^| - power_mean | over blocks of ``bins`` coefficients, where x^ is the FFT of x
+    after its entries were shuffled by ``orders``. Raises ``ValueError`` where ``bins`` does not divide the entries.
     """
     flat = latent.flatten(1)
     if flat.shape[1] % bins:

@@ -17,10 +17,10 @@ def method(
     project_gradient: bool,
     project_latent: bool,
 ) -> Method:
-    """``block`` is the paper's B; the two switches are its Appendix H ablation.
+    """``block`` is the paper's B, and the two switches are the ablation of its Appendix H.
 
-    ``clip`` bounds the norm after the projection, where every gradient has norm sqrt(N): a constant factor, which
-    Adam cancels.
+    ``clip`` bounds the norm after the projection. As every projected gradient has norm sqrt(N), it is then a constant
+    factor, which Adam cancels.
     """
     onto_set = partial(project, block=block)
 

@@ -1,4 +1,7 @@
-"""PRNO, the probability regularisation of DNO (Tang et al. 2024, arXiv 2405.18881): concentration of k-vectors."""
+"""PRNO, the probability regularisation of DNO (Tang et al. 2024, arXiv 2405.18881).
+
+The latent is cut into vectors of k entries, and improbable means and covariances of these vectors are punished.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +16,10 @@ from gradproj.types import Count, Method, NotNegative, OptimizerMaker, Positive
 def method(
     optimizer: OptimizerMaker, clip: Positive, weight: NotNegative, dimension: Count, permutations: Count
 ) -> Method:
-    """Reward minus ``weight`` (gamma) times ``penalty``, with fresh random permutations at every step."""
+    """Climb the reward minus ``weight`` (gamma) times ``penalty``, with new random permutations at every step."""
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:
-        orders = torch.stack([draw_orders(latent[0].numel(), permutations, one) for one in rng]).to(latent.device)
+        orders = torch.stack([draw_orders(latent[0].numel(), permutations, sample) for sample in rng]).to(latent.device)
         with torch.enable_grad():
             leaf = latent.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(penalty(leaf, orders, dimension).sum(), leaf)
@@ -26,19 +29,19 @@ def method(
 
 
 def draw_orders(n: int, permutations: int, rng: torch.Generator) -> Tensor:
-    """(permutations, n) random orders of n entries."""
+    """Random orders of n entries, (permutations, n)."""
     return torch.stack([torch.randperm(n, generator=rng) for _ in range(permutations)])
 
 
 def penalty(latent: Float[Tensor, "b *latent"], orders: Tensor, dimension: int = 4) -> Float[Tensor, " b"]:
-    """R = -[log p1 + log p2] of the latent, plus the mean of the same over ``orders`` (b, permutations, N)."""
+    """R = -[log p1 + log p2] of the latent, plus the mean of the same over its ``orders`` (b, permutations, N)."""
     flat = latent.flatten(1)
     shuffled = flat[:, None].expand(-1, orders.shape[1], -1).gather(2, orders)
     return -log_probability(flat[:, None], dimension).squeeze(1) - log_probability(shuffled, dimension).mean(1)
 
 
 def log_probability(flat: Float[Tensor, "b p n"], k: int) -> Float[Tensor, "b p"]:
-    """log p1 + log p2 of m = n // k vectors of k entries: how likely mean and covariance are so far off."""
+    """log p1 + log p2: how probable it is that mean and covariance of m = n // k vectors are so far off."""
     m = flat.shape[-1] // k
     vectors = flat[..., : m * k].unflatten(-1, (m, k))  # Z
     mean_gap = vectors.mean(-2).square().sum(-1)  # M1^2

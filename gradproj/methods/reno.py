@@ -10,7 +10,7 @@ from gradproj.types import Method, NotNegative, OptimizerMaker, Positive
 
 
 def method(optimizer: OptimizerMaker, clip: Positive, weight: NotNegative) -> Method:
-    """Reward minus ``weight`` times ``penalty``; ``clip`` bounds the norm of the whole gradient."""
+    """Climb the reward minus ``weight`` times ``penalty``; ``clip`` bounds the norm of the whole gradient."""
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng: Sequence[torch.Generator]) -> Tensor:
         return reward_gradient - weight * penalty_gradient(latent)

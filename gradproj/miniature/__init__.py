@@ -1,1 +1,1 @@
-"""The embedded world: captioned scenes of coloured shapes, small enough to ship and to optimise on a laptop."""
+"""The miniature: captioned scenes of coloured shapes, small enough to ship and to optimise on a laptop."""

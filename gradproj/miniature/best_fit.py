@@ -1,8 +1,9 @@
 """How well a caption explains a picture: search the renderings of the caption for the one nearest to it.
 
-Nothing is learnt, so nothing can be fooled. A scene is ground + objects; for a given place, size and shade of the
-objects the best ground is a least-squares mean, so the search runs over a bank of masks. Two objects: coordinate
-descent, each in turn the best given the other, from both starts.
+Nothing here is learnt, so that an optimiser finds nothing to fool. A scene is a ground with objects on it. For a given
+position, size and shade of an object the best ground is a least-squares mean, so the search runs over a bank of masks.
+Two objects are searched by coordinate descent, which in turn takes the best of one object given the other, and which is
+started from either of them.
 """
 
 from functools import cache
@@ -20,9 +21,9 @@ OVERLAP = 0.5  # two objects share at most this many pixels (their anti-aliased 
 
 
 def explained(image: Float[Tensor, "3 32 32"], first: int, second: int) -> float:
-    """Fraction in [0, 1] of the picture's variance that the best rendering of the caption explains (R squared).
+    """The share in [0, 1] of the picture's variance that the best rendering of the caption explains (R squared).
 
-    ``image`` RGB in [0, 1]; ``first``, ``second`` as from ``captions.parse``. A uniform picture scores 0.
+    ``image`` is RGB in [0, 1]; ``first`` and ``second`` are as from ``captions.parse``. A uniform picture has 0.
     """
     target = image.flatten(1)
     variance = float((target - target.mean(1, keepdim=True)).square().sum())
@@ -36,21 +37,24 @@ def explained(image: Float[Tensor, "3 32 32"], first: int, second: int) -> float
     return max(0.0, 1 - error / variance)
 
 
-def _descend(target: Tensor, one: int, other: int, nothing: tuple[Tensor, Tensor]) -> float:
-    """Least squared error over both objects: place ``one``, then in turn each given the other, while that helps."""
-    _, placed = _best(target, one, paired=True, beside=nothing)
+def _descend(target: Tensor, first: int, second: int, nothing: tuple[Tensor, Tensor]) -> float:
+    """The least squared error with both objects: ``first`` alone, then each given the other as long as that helps."""
+    _, placed = _best(target, first, paired=True, beside=nothing)
     before, error = float("inf"), 1e30
     while error < before:
         before = error
-        _, placed_other = _best(target, other, paired=True, beside=placed)
-        error, placed = _best(target, one, paired=True, beside=placed_other)
+        _, placed_second = _best(target, second, paired=True, beside=placed)
+        error, placed = _best(target, first, paired=True, beside=placed_second)
     return error
 
 
 def _best(
     target: Tensor, index: int, paired: bool, beside: tuple[Tensor, Tensor]
 ) -> tuple[float, tuple[Tensor, Tensor]]:
-    """Best place, size, shade of one object ``beside`` a placed (mask, colour): squared error, (mask, colour)."""
+    """The best rendering of object ``index`` ``beside`` another (mask, colour): its squared error, and (mask, colour).
+
+    A mask is (pixels,) in [0, 1], and ``target`` (3, pixels).
+    """
     masks, area, square = _bank(index % len(SHAPES), paired)
     mask, colour = beside
     rest = target - colour[:, None] * mask  # (3, pixels)
@@ -67,13 +71,13 @@ def _best(
     error = (residual - 2 * ground * onto_ground + ground.square() * ground_size[:, None, None]).sum(-1)
     error[overlap > OVERLAP] = torch.inf
     best = int(error.argmin())
-    place, shade = divmod(best, len(SHADE_STEPS))
-    return float(error.flatten()[best]), (masks[place], colours[shade])
+    row, shade = divmod(best, len(SHADE_STEPS))
+    return float(error.flatten()[best]), (masks[row], colours[shade])
 
 
 @cache
 def _bank(shape: int, paired: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks (K, pixels) of a shape at every whole-pixel place and some sizes, their areas and their squared norms."""
+    """Masks (K, pixels) of a shape in some sizes, shifted by whole pixels; their areas (K,) and squared norms (K,)."""
     low, high = RADIUS_PAIRED if paired else RADIUS_ALONE
     places = []
     for radius in torch.linspace(low, high, 5 if paired else 8).tolist():

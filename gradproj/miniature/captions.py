@@ -6,7 +6,7 @@ from itertools import product
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
 SHAPES = ("circle", "square", "triangle", "ring", "cross")
-ABSENT = len(COLOURS) * len(SHAPES)  # the second object's index in a scene that has only one
+ABSENT = len(COLOURS) * len(SHAPES)  # the second object's index in a scene with a single object
 OBJECTS = tuple(product(COLOURS, SHAPES))  # index = colour * len(SHAPES) + shape
 
 _OBJECT = r"an? (\w+) (\w+)"
@@ -14,9 +14,10 @@ _SENTENCE = re.compile(rf"{_OBJECT}(?: and {_OBJECT})?")
 
 
 def parse(prompt: str) -> tuple[int, int]:
-    """Indices of the first and second object in ``OBJECTS``; the second is ``ABSENT`` when only one is named.
+    """The indices in ``OBJECTS`` of the first and the second object; the second is ``ABSENT`` if only one is named.
 
-    Upper case, extra spaces and a closing full stop are forgiven. Raises ``ValueError`` with the vocabulary otherwise.
+    Upper case, extra spaces and a closing full stop are allowed. Raises ``ValueError``, which has the vocabulary, for
+    any other sentence.
     """
     sentence = " ".join(prompt.lower().rstrip(" .").split())
     match = _SENTENCE.fullmatch(sentence)
@@ -34,7 +35,7 @@ def parse(prompt: str) -> tuple[int, int]:
 
 
 def parse_all(prompts: Sequence[str]) -> list[tuple[int, int]]:
-    """``parse`` over a batch."""
+    """``parse`` of every prompt."""
     return [parse(prompt) for prompt in prompts]
 
 

@@ -1,6 +1,6 @@
 """The networks of the miniature: a text-conditioned flow, a regressor, two image-text matchers and a classifier.
 
-Every network is normalised per sample (group norm, no batch statistics), so a batch gives what single images give.
+Every network normalises each sample by itself (group norm), so that a batch gives what its images give alone.
 """
 
 import torch
@@ -19,7 +19,7 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 class CaptionEmbedding(nn.Module):
-    """(b, 2) object indices -> (b, width): a learned vector per slot and object, then a small MLP."""
+    """From object indices (b, 2) to (b, width): a learnt vector for each object and position, then a small MLP."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class CaptionEmbedding(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions with a scale and shift from the condition between them."""
+    """A residual block of two convolutions; the condition scales and shifts what lies between them."""
 
     def __init__(self, inputs: int, outputs: int, condition: int) -> None:
         super().__init__()
@@ -67,9 +67,9 @@ class Attention(nn.Module):
 
 
 class FlowUNet(nn.Module):
-    """Velocity field of a rectified flow: x_t = (1 - t) x + t z, v = z - x; about 1.3 M parameters.
+    """The velocity field v = z - x of a rectified flow x_t = (1 - t) x + t z, with about 1.3 million parameters.
 
-    Works on 2x2-unshuffled pixels (12 x 16 x 16). At t = 1 the distilled network is the one-step generator z - v(z, 1).
+    It works on pixels unshuffled to 12 x 16 x 16. Distilled, its z - v(z, 1) is the one-step generator.
     """
 
     def __init__(self, width: int = 64, deep: int = 96, condition: int = 128) -> None:
@@ -103,7 +103,7 @@ class FlowUNet(nn.Module):
 
 
 def _pyramid(width: int) -> nn.Sequential:
-    """32 x 32 image -> (4 * width, 4, 4) features: three strided stages."""
+    """From images (b, 3, 32, 32) to features (b, 4 * width, 4, 4), in three strided stages."""
     layers: list[nn.Module] = [_conv(3, width), nn.SiLU()]
     for stage in range(3):
         inputs, outputs = width * min(2**stage, 4), width * min(2 ** (stage + 1), 4)
@@ -113,7 +113,7 @@ def _pyramid(width: int) -> nn.Sequential:
 
 
 class Regressor(nn.Module):
-    """Image in [0, 1] -> one number, for the aesthetic measure."""
+    """From an image in [0, 1] to a number, which is trained to be the aesthetic measure."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -125,9 +125,9 @@ class Regressor(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Image in [0, 1] -> logits of the 40 objects of ``captions.OBJECTS``, for the measures of diversity.
+    """From an image in [0, 1] to logits of the 40 objects of ``captions.OBJECTS``, for the measures of diversity.
 
-    ``embed`` answers the features (b, 64) that the logits are linear in: where in the picture, it does not ask.
+    The logits are linear in the features (b, 64) of ``embed``, which say what is in the picture but not where.
     """
 
     def __init__(self, width: int = 8, embedding: int = 64) -> None:
@@ -144,7 +144,7 @@ class Classifier(nn.Module):
 
 
 class DualEncoder(nn.Module):
-    """Convolutional image tower and caption tower meeting in a unit sphere, as CLIP's do."""
+    """A convolutional image tower and a caption tower whose outputs lie on a unit sphere, as CLIP's."""
 
     def __init__(self, width: int = 24, embedding: int = 64) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class DualEncoder(nn.Module):
 
 
 class CrossMatcher(nn.Module):
-    """Patch transformer that reads the caption as a first token; answers the logit of "this caption fits"."""
+    """A transformer over the caption, as a first token, and the picture's patches; returns the logit of "they fit"."""
 
     def __init__(self, width: int = 96, depth: int = 2, heads: int = 4) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pictures of any size to the miniature's 32 x 32, once for tensors (differentiable) and once for PIL (official)."""
+"""From pictures of any size to the miniature's 32 x 32: for tensors, differentiably, and for PIL pictures."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from gradproj.types import Image
 
 
 def shrink(image: Image) -> Tensor:
-    """(b, 3, h, w) to (b, 3, 32, 32): shorter side to 32 (bicubic, antialiased), then the centre."""
+    """From (b, 3, h, w) to (b, 3, 32, 32): the shorter side becomes 32 (bicubic, antialiased), the centre stays."""
     height, width = image.shape[-2:]
     if (height, width) == (SIZE, SIZE):
         return image
@@ -26,7 +26,7 @@ def shrink(image: Image) -> Tensor:
 
 
 def read(pictures: Sequence[Picture]) -> Tensor:
-    """PIL pictures of any size to (b, 3, 32, 32) float32 in [0, 1]: the same, resized by PIL in 8 bits."""
+    """From PIL pictures of any size to (b, 3, 32, 32) float32 in [0, 1], as ``shrink`` but resized by PIL in 8 bits."""
     return torch.stack([_read_one(picture) for picture in pictures])
 
 

@@ -1,4 +1,4 @@
-"""Renderer of captioned scenes: one or two coloured shapes on a tinted ground, 32 x 32, anti-aliased."""
+"""Renders captioned scenes: one or two coloured shapes on a tinted ground, 32 x 32 pixels, anti-aliased."""
 
 import torch
 from jaxtyping import Float, Int
@@ -28,7 +28,7 @@ COLOUR_TABLE = torch.tensor([PALETTE[colour] for colour in COLOURS])
 def coverage(
     shape: Int[Tensor, " n"], centre: Float[Tensor, "n 2"], radius: Float[Tensor, " n"]
 ) -> Float[Tensor, "n 32 32"]:
-    """Fraction in [0, 1] of every pixel that the shape covers; ``centre`` (x, y) and ``radius`` in pixels."""
+    """The share in [0, 1] of every pixel that the shape covers; ``centre`` (x, y) and ``radius`` are in pixels."""
     axis = torch.arange(SIZE, device=centre.device) + 0.5
     x = axis[None, None, :] - centre[:, 0, None, None]
     y = axis[None, :, None] - centre[:, 1, None, None]
@@ -47,7 +47,7 @@ def coverage(
 
 
 def sample_captions(n: int, generator: torch.Generator) -> Int[Tensor, "n 2"]:
-    """Random pairs of object indices, half of the scenes with one object; never the same object twice."""
+    """Random captions as pairs of object indices. Half of them have a single object, and none has an object twice."""
     objects = len(OBJECTS)
     first = torch.randint(objects, (n,), generator=generator)
     second = (first + torch.randint(1, objects, (n,), generator=generator)) % objects
@@ -56,7 +56,7 @@ def sample_captions(n: int, generator: torch.Generator) -> Int[Tensor, "n 2"]:
 
 
 def render(captions: Int[Tensor, "n 2"], generator: torch.Generator) -> Float[Tensor, "n 3 32 32"]:
-    """One random scene per caption, RGB in [0, 1]: places, sizes, shades and ground drawn from ``generator``."""
+    """A random scene for each caption, RGB in [0, 1]; ``generator`` draws positions, sizes, shades and ground."""
     n = len(captions)
     paired = captions[:, 1] != ABSENT
     centre, radius = _places(paired, generator)
@@ -78,7 +78,7 @@ def _uniform(shape: tuple[int, ...], between: tuple[float, float], generator: to
 
 
 def _places(paired: Tensor, generator: torch.Generator, tries: int = 32) -> tuple[Tensor, Tensor]:
-    """Centres (n, 2, 2) and radii (n, 2): circles inside the frame that do not touch (1 pair in 2,000 may)."""
+    """Centres (n, 2, 2) and radii (n, 2) of circles inside the frame. Two do not touch, but for 1 pair in 2,000."""
     n = len(paired)
     alone = _uniform((n, 2), RADIUS_ALONE, generator)
     radius = torch.where(paired[:, None], _uniform((n, 2), RADIUS_PAIRED, generator), alone)

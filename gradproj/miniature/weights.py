@@ -1,4 +1,4 @@
-"""The shipped weights: one safetensors file per network, their sha256 in weights/SHA256SUMS."""
+"""The shipped weights: a safetensors file for each network. Their sha256 stand in weights/SHA256SUMS."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,15 +17,16 @@ FOLDER = Path(__file__).parent / "weights"
 
 
 def name_weights(name: str) -> dict[str, str]:
-    """{file: sha256} of ``<name>.safetensors``; ``UserError`` when it is missing, cut or not the one in SHA256SUMS."""
+    """File -> sha256 of ``<name>.safetensors``. ``UserError`` where it is missing, cut or not the one of SHA256SUMS."""
     file, content = _read(name)
     return {file: hashlib.sha256(content).hexdigest()}
 
 
 def load_network(build: Callable[[], Network], name: str, device: torch.device) -> Network:
-    """``build()`` filled from ``<name>.safetensors``, frozen, in eval mode, on ``device``; draws no random number.
+    """The network that ``build`` makes with the weights of ``<name>.safetensors``, frozen and on ``device``.
 
-    Raises ``UserError`` when the file does not fit, and as ``name_weights``.
+    It is in eval mode, and the global random state stays as it is. Raises ``UserError`` where the file does not fit,
+    and as ``name_weights``.
     """
     file, content = _read(name)
     with torch.random.fork_rng(devices=[]):

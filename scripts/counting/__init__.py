@@ -1,1 +1,1 @@
-"""The published models at their real sizes, without their weights."""
+"""What the published models cost at their real sizes, counted and measured without their weights."""

@@ -1,4 +1,4 @@
-"""Our model classes on networks built from configurations, with random weights: no published file is needed."""
+"""Our model classes on networks that are built from configurations with random weights, so that no file is needed."""
 
 import inspect
 import json
@@ -24,10 +24,11 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 
 @dataclass(frozen=True)
 class Size:
-    """One file of sizes/: configurations as published, and where they were read (``sources``).
+    """One file of sizes/: a model's published configurations (``parts``), and the addresses of these (``sources``).
 
-    ``model`` names the YAML whose values our class gets, ``settings`` what differs from it; ``condition`` has the
-    shape, without b, of each tensor that ``encode`` answers; ``published`` the parameter counts in print.
+    ``model`` names the YAML whose values our class gets, and ``settings`` has those that differ. ``condition`` has the
+    shape of each tensor that ``encode`` returns, without the batch axis. ``published`` has the parameter counts in
+    print.
     """
 
     name: str
@@ -40,19 +41,21 @@ class Size:
     parts: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def read(cls, path: Path) -> "Size":
+    def load(cls, path: Path) -> "Size":
+        """The size of one JSON file, whose stem is its name."""
         return cls(path.stem, **json.loads(path.read_text(encoding="utf-8")))
 
 
 def sizes() -> list[Size]:
-    return [Size.read(path) for path in sorted(SIZES.glob("*.json"))]
+    """All sizes, by name."""
+    return [Size.load(path) for path in sorted(SIZES.glob("*.json"))]
 
 
 @dataclass(frozen=True)
 class RandomSource(Source):
-    """The same pipeline object, from ``configurations``, with random weights; reads no file.
+    """A source of the same pipeline object, made of ``configurations`` and random weights instead of files.
 
-    ``whole`` gets the number of parameters of each network before its encoder half is dropped.
+    ``whole`` gets the number of parameters of each network before our class drops the half that it does not use.
     """
 
     configurations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -74,7 +77,8 @@ class RandomSource(Source):
     def load(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device, **ready: Any) -> Any:
         made = {part: self._make(part, dtype, device) for part in parts} | ready
         known = inspect.signature(self.kind.__init__).parameters
-        absent = {name: None for name, one in known.items() if one.default is one.empty and name != "self"}
+        needed = [name for name, parameter in known.items() if parameter.default is parameter.empty and name != "self"]
+        absent = dict.fromkeys(needed)
         flags = {name: False for name in ("requires_safety_checker",) if name in known}
         return self.kind(**absent | flags | made)
 
@@ -88,7 +92,7 @@ class RandomSource(Source):
 
 
 def model(size: Size, device: torch.device, **changes: Any) -> Any:
-    """Our class with its YAML's values, ``size``'s settings and ``changes``, on ``device`` (meta: shapes alone)."""
+    """Our class with its YAML's values, the settings of ``size`` and ``changes``, on ``device``, which may be meta."""
     node = yaml.safe_load((CONFIGS / f"{size.model}.yaml").read_text(encoding="utf-8"))["model"]
     changes = dict(size.settings) | changes
     node["source"]["cache"] = "unused"
@@ -103,7 +107,7 @@ def model(size: Size, device: torch.device, **changes: Any) -> Any:
 
 
 def condition(size: Size, made: Any, batch: int = 1) -> dict[str, Tensor]:
-    """Random numbers, and a mask that hides nothing, where the prompts' embeddings would be."""
+    """Random numbers in place of the prompts' embeddings, with masks that hide nothing."""
     return {
         name: torch.ones(batch, *shape, dtype=torch.long, device=made.device)
         if name.endswith("mask")
@@ -113,12 +117,13 @@ def condition(size: Size, made: Any, batch: int = 1) -> dict[str, Tensor]:
 
 
 def networks(size: Size, made: Any) -> tuple[nn.Module, nn.Module]:
-    """Generator and decoder of a model."""
+    """The generator and the decoder of a model."""
     return made.network, made.decoder
 
 
 def parameters(network: nn.Module) -> int:
-    return sum(one.numel() for one in network.parameters())
+    """How many parameters a network has."""
+    return sum(weight.numel() for weight in network.parameters())
 
 
 @contextmanager

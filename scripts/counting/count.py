@@ -1,4 +1,4 @@
-"""What one iteration computes and keeps, counted on the meta device: shapes and types alone, no numbers."""
+"""Counts what an iteration computes and keeps in memory, on the meta device, which has shapes and types only."""
 
 import gc
 import weakref
@@ -18,7 +18,7 @@ from .kernels import gpu_kernels
 
 @dataclass(frozen=True)
 class Work:
-    """One part of an iteration. ``kept``: bytes that its forward pass leaves for the backward pass."""
+    """One network's part of an iteration: FLOPs of both passes, and bytes that the forward pass keeps for the other."""
 
     forward: int
     backward: int
@@ -27,7 +27,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Count:
-    """``peak``: most bytes alive at once beside weights, latent and condition; a multiply-add is two FLOPs."""
+    """An iteration. ``peak`` is the most bytes at any moment, without weights, latent and condition.
+
+    A multiply-add is two FLOPs.
+    """
 
     generator: Work
     decoder: Work
@@ -35,11 +38,11 @@ class Count:
 
 
 def count(model: Any, condition: Any, latent: Tensor) -> Count:
-    """One ``generate`` and its gradient with respect to ``latent`` alone, for a gradient of the picture given."""
+    """Count one ``generate`` and the gradient in ``latent`` alone, from a given gradient of the picture."""
     with FlopCounterMode(display=False) as flops, gpu_kernels():
         work = _iteration(model, condition, latent, flops.get_total_flops)
-    networks = [one for one in model.pipeline.components.values() if isinstance(one, nn.Module)]
-    weights = [weight for one in networks for weight in one.parameters()]
+    networks = [part for part in model.pipeline.components.values() if isinstance(part, nn.Module)]
+    weights = [weight for network in networks for weight in network.parameters()]
     with Live([*weights, latent, *tree_leaves(condition)]) as live, gpu_kernels():
         kept = _iteration(model, condition, latent, lambda: live.now)
     generator = Work(work["generated"], work["end"] - work["decoded back"], kept["generated"])
@@ -51,46 +54,49 @@ def count(model: Any, condition: Any, latent: Tensor) -> Count:
     return Count(generator, decoder, live.peak)
 
 
-def _iteration(model: Any, condition: Any, latent: Tensor, read: Callable[[], int]) -> dict[str, int]:
-    """What ``read`` says when the decoder begins and the picture is there, and on the way back, and at the end."""
+def _iteration(model: Any, condition: Any, latent: Tensor, counter: Callable[[], int]) -> dict[str, int]:
+    """What ``counter`` returns at four moments of an iteration.
+
+    They are: when the decoder begins, when the picture is there, when the backward pass leaves the decoder, the end.
+    """
     marks: dict[str, int] = {}
     decode = model.decoder.decode
 
     def marked(clean: Tensor, **named: Any) -> Any:
-        marks["generated"] = read()
-        clean.register_hook(lambda gradient: marks.__setitem__("decoded back", read()))
+        marks["generated"] = counter()
+        clean.register_hook(lambda gradient: marks.__setitem__("decoded back", counter()))
         return decode(clean, **named)
 
     latent = latent.detach().requires_grad_()
-    gc.disable()  # what is alive must not depend on when the collector runs
+    gc.disable()  # otherwise the bytes in use would depend on when the garbage collector runs
     try:
         with patch.object(model.decoder, "decode", marked):
             image = model.generate(latent.view_as(latent), condition)  # the FLOP counter fails on a leaf
-        marks["decoded"] = read()
+        marks["decoded"] = counter()
         torch.autograd.grad(image, latent, torch.empty_like(image))
-        marks["end"] = read()
+        marks["end"] = counter()
     finally:
         gc.enable()
     return marks
 
 
 class Live(TorchDispatchMode):
-    """Bytes of all storages that operators have made and that are still alive; not those of ``given`` tensors.
+    """The bytes of all storages that operators made and that are still in use, without those of ``given`` tensors.
 
-    A view adds nothing, a buffer inside a kernel and an allocator's rounding are not seen.
+    A view adds nothing. Buffers inside a kernel and what an allocator rounds up are not seen.
     """
 
     def __init__(self, given: Iterable[Any]) -> None:
         super().__init__()
         self.now = self.peak = 0
         self.known = weakref.WeakSet[Any]()
-        self.known.update(one.untyped_storage() for one in given if isinstance(one, Tensor))
+        self.known.update(tensor.untyped_storage() for tensor in given if isinstance(tensor, Tensor))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for one in tree_leaves(result):
-            if isinstance(one, Tensor):
-                self._see(one.untyped_storage())
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._see(leaf.untyped_storage())
         return result
 
     def _see(self, storage: Any) -> None:

@@ -1,8 +1,9 @@
-"""The kernels that a GPU would take, on the meta device, where PyTorch takes slower ones that keep far more.
+"""Has the meta device use the kernels of a GPU, because PyTorch otherwise counts others there, which keep far more.
 
-Without this, attention keeps its whole matrix in float32 and an RMS norm two float32 copies of its input. The choice is
-PyTorch's own for NVIDIA GPUs: flash attention for half precision without a mask and heads of at most 256, else
-memory-efficient attention (cuDNN's, which newer GPUs prefer to flash, keeps the same), and the fused RMS norm.
+Without this, attention keeps its whole matrix in float32, and an RMS norm keeps two float32 copies of its input. The
+kernels are those that PyTorch itself chooses on NVIDIA GPUs: the fused RMS norm, flash attention for half precision
+without a mask and with heads of at most 256, and otherwise memory-efficient attention. The attention of cuDNN, which
+newer GPUs prefer to flash, keeps the same.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,10 @@ HALF = (torch.float16, torch.bfloat16)
 
 @contextmanager
 def gpu_kernels() -> Iterator[None]:
-    """Inside, for tensors on the meta device; a function mode would not reach what is computed again backwards."""
+    """Inside this context the GPU's kernels are used.
+
+    They are patched in, because a function mode would miss what checkpointing computes again in the backward pass.
+    """
     ours = {"scaled_dot_product_attention": attention, "rms_norm": rms_norm}
     with ExitStack() as stack:
         for name, stand_in in ours.items():
@@ -57,7 +61,7 @@ def rms_norm(
 
 
 class _FusedRmsNorm(torch.autograd.Function):
-    """Keeps its input and one float32 per row, as aten::_fused_rms_norm does; a frozen weight costs nothing."""
+    """Keeps its input and a float32 for each row, as aten::_fused_rms_norm does; a frozen weight costs nothing."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, axes: int) -> Tensor:

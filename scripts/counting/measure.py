@@ -1,4 +1,4 @@
-"""Real iterations with random weights: seconds, memory, and whether every number is finite."""
+"""Measures real iterations with random weights: seconds, memory, and whether every number is finite."""
 
 import resource
 import statistics
@@ -15,14 +15,14 @@ from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
 from gradproj.spectrum import project
 
-IMAGE = (0, 0)  # prompt id, seed: the noise does not matter here, but is that of a run
+IMAGE = (0, 0)  # prompt id, seed: any would do, and this noise is that of a run's first image
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Medians in seconds; ``forward`` ends with the reward, ``projection`` is that of gradient and latent together.
+    """Medians in seconds. ``forward`` ends with the reward; ``projection`` is of gradient and latent together.
 
-    ``peak``: on a GPU what tensors took at most, on the processor what the whole process did.
+    ``peak`` is the most bytes that tensors took on a GPU, or that the whole process took on the processor.
     """
 
     iteration: float
@@ -33,7 +33,7 @@ class Measure:
 
 
 def measure(model: Any, reward: Any, condition: Any, rounds: int, warm: int) -> Measure:
-    """``rounds`` iterations of the real loop with method ours, each from the same noise, after ``warm`` others."""
+    """Measure ``rounds`` iterations of the real loop with our method, from the same noise, after ``warm`` others."""
     cuda = model.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(model.device)
@@ -54,7 +54,7 @@ def measure(model: Any, reward: Any, condition: Any, rounds: int, warm: int) -> 
 
 
 def _iteration(model: Any, reward: Any, condition: Any) -> tuple[float, Step]:
-    """Forward, reward, backward, projections, update: the loop hands a step over when all of it is done."""
+    """Seconds of one iteration and its step. The loop yields the step after the backward pass and the update, too."""
     optimizer = partial(torch.optim.Adam, lr=0.02)
     method = ours.method(optimizer, clip=0.03, block=16, project_gradient=True, project_latent=True)
     noise, rng = initial_latent(model.latent_shape, [IMAGE]), [generator("method", *IMAGE)]
@@ -66,11 +66,11 @@ def _iteration(model: Any, reward: Any, condition: Any) -> tuple[float, Step]:
 
 def _finite(step: Step) -> bool:
     moved = not bool(step.skipped.any())
-    return moved and all(bool(one.isfinite().all()) for one in (step.image, step.reward, step.gradient_norm))
+    return moved and all(bool(values.isfinite().all()) for values in (step.image, step.reward, step.gradient_norm))
 
 
 def median_time(work: Callable[[], object], device: torch.device) -> float:
-    """Median of 20 calls, in seconds, after one that does not count."""
+    """The median seconds of 20 calls, after one that does not count."""
     times = []
     for _ in range(21):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The pages under results/full_size: where and when, what was done, the tables."""
+"""Makes the pages under results/full_size: where and when something was done, what it was, and the tables."""
 
 import os
 from collections.abc import Sequence
@@ -55,7 +55,8 @@ is inside one of the decoder's blocks.
 
 
 def counts(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
-    sources = [f"- **{size.name}**\n" + "\n".join(f"  - {one}" for one in size.sources) for size in sizes]
+    """The tables of what was counted, in Markdown."""
+    sources = [f"- **{size.name}**\n" + "\n".join(f"  - {source}" for source in size.sources) for size in sizes]
     return "\n".join(
         [
             "## One iteration, nothing computed again (forward + backward)\n",
@@ -73,6 +74,7 @@ def counts(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
 
 
 def page(name: str, device: torch.device, text: str) -> str:
+    """A whole page in Markdown: where and when ``text`` came about, and the text."""
     facts = describe(device)
     packages = ", ".join(
         f"{package} {facts['packages'][package]}" for package in ("torch", "diffusers", "transformers")

@@ -1,4 +1,4 @@
-"""What was counted and measured, as rows and as Markdown."""
+"""Turns what was counted and measured into rows and Markdown tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,12 @@ Row = dict[str, Any]
 
 
 def counted(size: Size, checkpointing: str, decoder_checkpointing: str, **changes: Any) -> Row:
-    """FLOPs and bytes of one model under one pair of policies, as they were counted, batch 1."""
+    """FLOPs and bytes of one model under one pair of policies, counted for a batch of 1."""
     policies = {"checkpointing": checkpointing, "decoder_checkpointing": decoder_checkpointing}
     made = model(size, META, **policies, **changes)
     generator, decoder = networks(size, made)
-    weights = sum(one.numel() * one.element_size() for part in (generator, decoder) for one in part.parameters())
+    weights = [weight for network in (generator, decoder) for weight in network.parameters()]
+    weights_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
     work = count(made, condition(size, made), torch.randn(1, *made.latent_shape, device=META))
     return {
         "model": size.name,
@@ -38,19 +39,20 @@ def counted(size: Size, checkpointing: str, decoder_checkpointing: str, **change
         "generator_kept_bytes": work.generator.kept,
         "decoder_kept_bytes": work.decoder.kept,
         "peak_bytes": work.peak,
-        "weights_bytes": weights,
-        "memory_bytes": weights + work.peak,
+        "weights_bytes": weights_bytes,
+        "memory_bytes": weights_bytes + work.peak,
     }
 
 
 def markdown(rows: Sequence[Row], heads: Sequence[str]) -> str:
+    """A Markdown table with the columns ``heads``."""
     lines = [heads, ["---"] * len(heads), *([str(row[head]) for head in heads] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def networks_table(rows: Sequence[Row]) -> str:
-    """One line per model, without recomputation."""
-    plain = [row for row in rows if row["checkpointing"] == row["decoder_checkpointing"] == "none"]
+    """A line for each model, with no checkpointing."""
+    without = [row for row in rows if row["checkpointing"] == row["decoder_checkpointing"] == "none"]
     shown = [
         {
             "model": row["model"],
@@ -63,13 +65,13 @@ def networks_table(rows: Sequence[Row]) -> str:
             "decoder TFLOP": _both(row, "decoder"),
             "decoder's share": f"{1 - _flop(row, 'generator') / (_flop(row, 'generator') + _flop(row, 'decoder')):.0%}",
         }
-        for row in plain
+        for row in without
     ]
     return markdown(shown, list(shown[0]))
 
 
 def policies_table(rows: Sequence[Row]) -> str:
-    """One line per model and pair of policies."""
+    """A line for each model and pair of policies."""
     shown = [
         {
             "model": row["model"],
@@ -88,15 +90,15 @@ def policies_table(rows: Sequence[Row]) -> str:
 
 
 def published_table(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
-    """What was built beside what is in print."""
-    of = {row["model"]: row for row in rows}
+    """The number of parameters of what was built, and the number in print."""
+    by_model = {row["model"]: row for row in rows}
     shown = [
         {
             "model": size.name,
             "network": what,
-            "built": f"{of[size.name][f'{what}_parameters']:,}",
+            "built": f"{by_model[size.name][f'{what}_parameters']:,}",
             "in print": said,
-            "difference": f"{of[size.name][f'{what}_parameters'] / number - 1:+.2%}",
+            "difference": f"{by_model[size.name][f'{what}_parameters'] / number - 1:+.2%}",
         }
         for size in sizes
         for what, (number, said) in size.published.items()

@@ -1,11 +1,11 @@
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
-"""Scores pictures with the published code of one reward. Runs in .venv-official, started by scripts/parity.py.
+"""Scores pictures with the published code of one reward. scripts/parity.py starts it in .venv-official.
 
     score.py REWARD WEIGHTS_FOLDER PICTURES_FOLDER OUT.json
 
 PICTURES_FOLDER holds 0.png, 1.png, ... and prompts.json. Writes {"scores": pictures x prompts, "tokens": one list a
-prompt, "versions": {...}}. The weights are random, so what the packages would download is replaced, nothing else:
-each function says what.
+prompt, "versions": {...}}. The weights are random, so whatever the packages would download is replaced, and nothing
+else; each function says what.
 """
 
 import functools
@@ -186,7 +186,7 @@ def imagereward(folder, pictures, prompts):
 
 
 def trim(tokens):
-    """Without the padding at the end."""
+    """The tokens without the padding at their end."""
     tokens = list(tokens)
     while tokens and tokens[-1] == 0:
         tokens.pop()

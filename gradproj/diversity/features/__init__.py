@@ -1,4 +1,4 @@
-"""Feature networks for the measures of diversity: one module each, found by its name. A module has ``load``."""
+"""Feature networks for the measures of diversity. Each is a module with a function ``load``, found by its name."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -16,33 +16,33 @@ DEFAULT = "inception"
 
 @runtime_checkable
 class FeatureNetwork(Protocol):
-    """8-bit pictures of any size -> float32 features (b, d) and class logits (b, classes), on the processor.
+    """A network from 8-bit pictures of any size to float32 features (b, d) and class logits (b, classes), on the CPU.
 
-    No picture sees its neighbours in the batch.
+    What it answers for a picture does not depend on the other pictures of the batch.
     """
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """File -> sha256."""
+        """The name of each weights file -> its sha256."""
         ...
 
     def __call__(self, pictures: Sequence[Picture]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b classes"]]: ...
 
 
 def names() -> list[str]:
-    """The feature networks there are."""
+    """The names of all feature networks, sorted."""
     return sorted(module.name for module in iter_modules(__path__))
 
 
 def of_model(model: str) -> str:
-    """The network for the pictures of ``model`` (its YAML's name): one that is called as it is, else the Inception."""
+    """The network for the pictures of ``model``, a YAML's name: the one of the same name, or else the Inception."""
     return model if model in names() else DEFAULT
 
 
 def load(name: str, weights: str | None = None, sha256: str | None = None) -> FeatureNetwork:
-    """The network ``name``; ``weights``: its file, where it is not the usual one, and ``sha256`` what that must be.
+    """The network ``name``, with the file ``weights``, which must have the hash ``sha256``, instead of its usual one.
 
-    ``UserError`` for an unknown name, a file that is not there, not whole or another one.
+    Raises ``UserError`` for an unknown name, and for a file that is missing, cut or not the expected one.
     """
     if name not in names():
         raise UserError(f"no feature network {name!r}: type one of {', '.join(names())}")

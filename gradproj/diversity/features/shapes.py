@@ -15,7 +15,7 @@ from gradproj.types import default_device
 
 
 class Shapes:
-    """Features (b, 128), logits (b, 40) in the order of ``miniature.captions.OBJECTS``."""
+    """Features (b, 64), and logits (b, 40) in the order of ``miniature.captions.OBJECTS``."""
 
     def __init__(self) -> None:
         self.device = default_device()
@@ -29,7 +29,7 @@ class Shapes:
 
 
 def load(weights: str | None, sha256: str | None) -> Shapes:
-    """``UserError`` where other weights are asked for: these come with the package."""
+    """The network; ``UserError`` where other weights are asked for, because these come with the package."""
     if weights or sha256:
         raise UserError("the features `shapes` come with their weights: leave --weights and --sha256 out")
     return Shapes()

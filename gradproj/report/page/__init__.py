@@ -1,7 +1,7 @@
-"""One HTML file that needs nothing else, made of a results folder's tables, plots, numbers and pictures.
+"""One HTML file that holds a results folder's tables, plots, numbers and pictures, and needs no other file.
 
-``numbers`` is what the page's script reads, ``thumbnails`` makes small copies of the pictures, and ``document`` puts
-both into ``page.html`` with ``page.css`` and the ``.js`` files. The same records and pictures give the same bytes.
+``numbers`` prepares what the page's script shows, ``thumbnails`` makes small copies of the pictures, and ``document``
+puts both into ``page.html`` with ``page.css`` and the ``.js`` files. The same records and pictures give the same bytes.
 """
 
 from pathlib import Path
@@ -19,9 +19,10 @@ SIDE = 256  # pixels: the longer side of a thumbnail, at most
 
 
 def build_page(results: Path, side: int = SIDE, choice: Choice = EVERYTHING) -> Report:
-    """Tables and plots as ``build``, the plots made of pictures, and ``report.html``, the last of what was written.
+    """Write what ``build`` writes, the plots that are made of pictures, and at last ``report.html``.
 
-    ``UserError`` as ``build``, before anything is written; for a picture that cannot be read, after the tables.
+    ``side`` is the longer side of a thumbnail in pixels, at most. Raises ``UserError`` as ``build``, before anything is
+    written, and for a picture that cannot be read, after the tables are written.
     """
     report = build(results, choice)
     drawn = side_by_side.files(report.comparisons) | grids.files(report.comparisons)

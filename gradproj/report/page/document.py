@@ -1,4 +1,4 @@
-"""The page's HTML. Text of the records is escaped by the template, or goes in as JSON that the script reads as text."""
+"""The page's HTML. What records say is escaped by the template, or goes in as JSON that the script shows as text."""
 
 import base64
 import hashlib
@@ -15,11 +15,11 @@ from gradproj.report.build import TITLES, Report
 
 PARTS = Path(__file__).parent
 SCRIPTS = ("page.js", "gallery.js", "chart.js", "detail.js")
-KINDS = {".svg": "image/svg+xml", ".png": "image/png"}  # the first that is there is shown
+KINDS = {".svg": "image/svg+xml", ".png": "image/png"}  # of a plot that was written as both, the first is shown
 
 
 def html(report: Report, data: Mapping[str, Any], curves: Sequence[Any], pictures: Sequence[Sequence[str]]) -> str:
-    """The whole file: every table and plot of ``report``, and ``data``, ``curves`` and ``pictures`` for the script."""
+    """The whole file: every table and plot of ``report``, and for the script ``data``, ``curves`` and ``pictures``."""
     figures = _figures(report.written)
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     blocks = {"data": data}
@@ -49,12 +49,12 @@ def _summary(data: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> Markup:
-    """Data for the script; no ``<`` in it, so that nothing in it ends the element or begins a comment."""
+    """Data for the script. It has no ``<``, so that nothing in it can end the script element or begin a comment."""
     return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
 
 
 def _figures(written: Sequence[Path]) -> dict[str, str]:
-    """Name -> data URI of every plot, one kind of each."""
+    """Name -> data URI of every plot, in one of its kinds."""
     plots: dict[str, str] = {}
     for suffix, kind in KINDS.items():
         for path in written:

@@ -1,4 +1,8 @@
-"""What the page's script reads: names, prompts, scores and gaps of all images at once, their curves a run at a time."""
+"""The numbers that the page's script shows.
+
+Names, prompts, scores and gaps of all images are parsed at once; the curves come one run at a time, when they are asked
+for, so that a large page still opens quickly.
+"""
 
 import base64
 import math
@@ -15,7 +19,7 @@ from gradproj.report.page.thumbnails import BLOCK, Thumbnails, pictures
 
 
 def head(title: str, comparisons: Sequence[Comparison], thumbnails: Thumbnails) -> dict[str, Any]:
-    """Everything but curves and pictures; every picture that is there gets its number from ``thumbnails``."""
+    """Everything but the curves and the pictures, which stand here by the numbers that ``thumbnails`` gives them."""
     return {
         "title": title,
         "early": EARLY,
@@ -23,8 +27,8 @@ def head(title: str, comparisons: Sequence[Comparison], thumbnails: Thumbnails) 
         "gap": GAP,
         "comparisons": [_comparison(comparison) for comparison in comparisons],
         "runs": [
-            _run(place, comparison, label, curves, thumbnails)
-            for place, comparison in enumerate(comparisons)
+            _run(index, comparison, label, curves, thumbnails)
+            for index, comparison in enumerate(comparisons)
             for label, curves in comparison.methods.items()
         ],
     }
@@ -40,11 +44,11 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _run(place: int, comparison: Comparison, label: str, curves: Curves, thumbnails: Thumbnails) -> dict[str, Any]:
+def _run(index: int, comparison: Comparison, label: str, curves: Curves, thumbnails: Thumbnails) -> dict[str, Any]:
     found = pictures(curves.run)
     kinds = sorted({kind for image in curves.images for kind in found.get(image, {})})
     return {
-        "comparison": place,
+        "comparison": index,
         "method": label,
         "id": curves.run.folder.name,
         "steps": curves.run.config["steps"],
@@ -67,9 +71,10 @@ def _run(place: int, comparison: Comparison, label: str, curves: Curves, thumbna
 
 
 def curves(run: Curves) -> list[dict[str, Any]]:
-    """Per image, by name: the climbed reward at every step, every reward's official score at the scored ones.
+    """For each image of the run, in order: the climbed reward of every step, and the official scores of those with any.
 
-    Numbers are little-endian float32 in base64; ``scores`` is (rewards, scored steps), the rewards as in ``columns``.
+    Numbers are little-endian float32 in base64. ``scores`` is (rewards, scored steps) with the rewards in the order of
+    the run's ``columns``.
     """
     official = np.stack(list(run.official.values()), axis=1)  # (images, rewards, steps)
     return [
@@ -79,7 +84,7 @@ def curves(run: Curves) -> list[dict[str, Any]]:
 
 
 def _scored(scores: NDArray[np.float32]) -> list[int]:
-    """The steps that have a score, of (rewards, steps)."""
+    """The steps at which any reward of (rewards, steps) has a score."""
     return np.flatnonzero(~np.isnan(scores).all(0)).tolist()
 
 
@@ -88,5 +93,5 @@ def _packed(values: NDArray[np.float32]) -> str:
 
 
 def _short(values: Any) -> list[float | None]:
-    """Six significant digits, as the tables have; None where there is no number."""
+    """Numbers with six significant digits, as in the tables; None where there is no number."""
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values.tolist()]

@@ -1,1 +1,1 @@
-"""A file per kind of plot."""
+"""A file for each kind of plot."""

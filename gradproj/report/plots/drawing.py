@@ -1,4 +1,4 @@
-"""What all plots share: colours, style, and the bytes of a figure, which hold nothing but its numbers."""
+"""What all plots share: colours, style, and a figure's files, whose bytes depend on the plotted numbers alone."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from gradproj.report.compare import BASELINE, EARLY
 from gradproj.report.load import Curves
 
-# Okabe and Ito's colours, told apart by all common kinds of colour vision; a method keeps its own in every plot.
+# Okabe and Ito's colours, which all common kinds of colour vision tell apart. A method has one colour in all plots.
 COLOURS = {"ours": "#D55E00", "mpgr": "#0072B2", "prno": "#009E73", "reno": "#CC79A7", "none": "#7F7F7F"}
 OTHERS = ("#E69F00", "#56B4E9", "#000000", "#0072B2", "#009E73", "#CC79A7", "#7F7F7F", "#D55E00")
-MARKERS = ("s", "^", "v", "P", "X", "p")  # a circle is ours
+MARKERS = ("s", "^", "v", "P", "X", "p")  # the circle is kept for ours
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -32,7 +32,7 @@ STYLE: dict[Any, Any] = {
 
 
 def pictures(name: str, draw: Callable[[], Figure]) -> dict[str, bytes]:
-    """``<name>.png`` and ``<name>.svg`` of the figure that ``draw`` makes; no date and no version in them."""
+    """``<name>.png`` and ``<name>.svg`` of the figure that ``draw`` makes, without date and version in them."""
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     files = {}
     with matplotlib.rc_context():
@@ -47,19 +47,19 @@ def pictures(name: str, draw: Callable[[], Figure]) -> dict[str, bytes]:
 
 
 def looks(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Label -> (colour, marker); a label without a colour of its own gets the next one that no other here has."""
-    own = {label: COLOURS[label] for label in labels if label in COLOURS}
-    free = cycle([colour for colour in OTHERS if colour not in own.values()])
+    """Label -> (colour, marker). A label without a fixed colour gets the next one that none of ``labels`` has."""
+    fixed = {label: COLOURS[label] for label in labels if label in COLOURS}
+    free = cycle([colour for colour in OTHERS if colour not in fixed.values()])
     markers = cycle(MARKERS)
     found = {
-        label: (own[label] if label in own else next(free), next(markers)) for label in labels if label != BASELINE
+        label: (fixed[label] if label in fixed else next(free), next(markers)) for label in labels if label != BASELINE
     }
     return found | {BASELINE: (COLOURS[BASELINE], "o")}
 
 
 def line(panel: Axes, x: Any, y: Any, label: str, look: tuple[str, str], large: NDArray[np.int64]) -> None:
-    """One method's curve: small markers at its points, large ones at the places ``large``."""
-    width, order = (3.2, 3) if label == BASELINE else (1.4, 4)  # ours wide, but never hiding another
+    """One method's curve: a small marker at every point, a large one at the points with the indices ``large``."""
+    width, order = (3.2, 3) if label == BASELINE else (1.4, 4)  # ours is wide, and below the others so as to hide none
     colour, marker = look
     panel.plot(x, y, color=colour, lw=width, marker=marker, ms=3, label=label, zorder=order)
     big: dict[str, Any] = {"ls": "", "marker": marker, "ms": 8, "mec": "white", "mew": 0.8}
@@ -67,12 +67,12 @@ def line(panel: Axes, x: Any, y: Any, label: str, look: tuple[str, str], large: 
 
 
 def large(curves: Curves) -> NDArray[np.int64]:
-    """Where a curve gets its large markers: at step 60 and at the last."""
+    """The indices of the points that get a large marker: step 60 and the last step."""
     return np.unique([*np.flatnonzero(curves.steps == EARLY).tolist(), len(curves.steps) - 1])
 
 
 def legend(figure: Figure, panel: Axes, width: float) -> None:
-    """The key of one panel above the whole figure, as many columns as fit in ``width`` inches."""
+    """The legend of one panel above the whole figure, in as many columns as fit in ``width`` inches."""
     handles, labels = panel.get_legend_handles_labels()
-    fitting = int(width / (0.7 + 0.08 * max(map(len, labels))))  # a key and its text, in inches
+    fitting = int(width / (0.7 + 0.08 * max(map(len, labels))))  # a line and its label take so many inches
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), max(1, fitting)), frameon=False)

@@ -1,4 +1,4 @@
-"""The images of a method with the largest hacking gap, start above kept, in one picture with captions."""
+"""The images of a method with the largest hacking gap, in one picture with captions: the start above what was kept."""
 
 import io
 import re
@@ -18,12 +18,13 @@ from gradproj.report.table import digits
 from gradproj.runs.pictures import open_rgb
 
 WORST = 16
-ACROSS, SIDE, GUTTER, TEXT, LINE = 8, 160, 14, 12, 16  # columns; the rest in pixels
+ACROSS = 8  # columns
+SIDE, GUTTER, TEXT, LINE = 160, 14, 12, 16  # pixels
 INK, FAINT, PAPER = "#1b1f24", "#5c6570", "#ffffff"
 
 
 def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
-    """File name -> PNG, for every method whose worst images have a gap and whose PNGs are all there."""
+    """File name -> PNG, for every method that has images with a gap, if the PNGs of the worst of them are all there."""
     grids: dict[str, bytes] = {}
     for comparison in comparisons:
         for label, curves in comparison.methods.items():
@@ -36,7 +37,7 @@ def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
 
 
 def worst(curves: Curves, scores: Sequence[str], most: int = WORST) -> list[int]:
-    """Places in ``curves.images`` of the ``most`` largest gaps, the largest first; images without a gap never."""
+    """Indices in ``curves.images`` of the ``most`` largest gaps, the largest first, without images that have no gap."""
     gaps = gap(curves, scores)
     order = np.argsort(-gaps, kind="stable")  # NaN last
     return order[np.isfinite(gaps[order])][:most].tolist()
@@ -48,16 +49,16 @@ def pair(curves: Curves, image: int) -> tuple[Path, Path]:
 
 
 def _free(taken: dict[str, bytes], name: str, curves: Curves) -> str:
-    """A file name for any label; two that would share it are told apart by the run's hash."""
-    plain = re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name).strip("-")
-    return f"{plain}.png" if f"{plain}.png" not in taken else f"{plain}-{curves.run.folder.name[-8:]}.png"
+    """A file name from any text; where it is taken, the run's hash makes it another."""
+    stem = re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name).strip("-")
+    return f"{stem}.png" if f"{stem}.png" not in taken else f"{stem}-{curves.run.folder.name[-8:]}.png"
 
 
 def _grid(comparison: Comparison, label: str, curves: Curves, images: Sequence[int]) -> bytes:
     gaps = gap(curves, comparison.scores)
     across = min(ACROSS, len(images))
     width = max(GUTTER + across * (SIDE + GUTTER), 4 * SIDE)
-    below = 4 + len(comparison.scores)  # lines: two of prompt, image, gap, scores
+    below = 4 + len(comparison.scores)  # lines: two of the prompt, name and gap, the scores, an empty one
     title = f"{comparison.name}, {label}: the {len(images)} of {len(gaps)} images with the largest hacking gap"
     others = ", ".join(held_out(curves, comparison.scores))
     note = f"{GAP} Held out: {others}. Start above, kept below; scores: start → kept."
@@ -78,10 +79,10 @@ def _grid(comparison: Comparison, label: str, curves: Curves, images: Sequence[i
 
 
 def _caption(comparison: Comparison, curves: Curves, image: int, gap: float) -> list[str]:
-    """The prompt in two lines, then the numbers."""
-    own = curves.images[image]
-    prompt = str(curves.run.config["prompts"][own.prompt])
-    lines = [f"{own}   gap {gap:+.2f}"]
+    """The lines under an image: two of its prompt, one of its name and gap, then its scores."""
+    name = curves.images[image]
+    prompt = str(curves.run.config["prompts"][name.prompt])
+    lines = [f"{name}   gap {gap:+.2f}"]
     for score, short in zip(comparison.scores, _without_prefix(comparison.scores), strict=True):
         ends = curves.scores[score][:, [0, -1]]
         decimals = max(0, digits(ends.ravel().tolist()) - 1)
@@ -93,12 +94,12 @@ def _caption(comparison: Comparison, curves: Curves, image: int, gap: float) -> 
 
 
 def _without_prefix(scores: Sequence[str]) -> list[str]:
-    """Names without the first words that all of them share: shapes_matcher, shapes_heldout -> matcher, heldout."""
+    """Names without the first words that all share: shapes_matcher, shapes_heldout -> matcher, heldout."""
     words = [score.split("_") for score in scores]
     shared = 0
-    while all(len(own) > shared + 1 and own[shared] == words[0][shared] for own in words):
+    while all(len(name) > shared + 1 and name[shared] == words[0][shared] for name in words):
         shared += 1
-    return ["_".join(own[shared:]) for own in words]
+    return ["_".join(name[shared:]) for name in words]
 
 
 def _square(path: Path) -> Pillow.Image:
@@ -108,7 +109,7 @@ def _square(path: Path) -> Pillow.Image:
 
 
 def _write(draw: ImageDraw.ImageDraw, x: int, y: int, lines: Sequence[str], dark: int) -> None:
-    """``lines`` under each other, the first ``dark`` in ink, the rest fainter."""
+    """Write ``lines`` under each other from (x, y) down, in pixels: the first ``dark`` in black, the others in grey."""
     for index, line in enumerate(lines):
         draw.text((x, y + index * LINE), line, fill=INK if index < dark else FAINT, font=_font())
 

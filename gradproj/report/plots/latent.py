@@ -1,4 +1,4 @@
-"""The recorded statistics of the latent over the steps: a panel each, a curve of means a method."""
+"""The recorded statistics of the latent over the steps: a panel for each, with a curve of means for each method."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from gradproj.report.plots import drawing
 
 
 def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
-    """File name -> picture: one of each comparison, with the statistics that every run of it recorded."""
+    """File name -> picture, one for each comparison, of the statistics that all of its runs recorded."""
     pictures: dict[str, bytes] = {}
     for comparison in comparisons:
         every = comparison.methods.values()

@@ -1,4 +1,7 @@
-"""The Pareto figure: a row per target, a panel per held-out score; in each a curve of means over the steps a method."""
+"""The Pareto figure: a row of panels for each target, a panel for each held-out score.
+
+Every panel has one curve for each method: the means of both scores over the images, from step to step.
+"""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -13,7 +16,7 @@ from gradproj.runs.naming import fingerprint
 
 
 def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
-    """File name -> picture: one for each model, protocol and prompt list with a held-out score."""
+    """File name -> picture, one for each model, protocol and list of prompts that has a held-out score."""
     drawn = sorted((comparison for comparison in comparisons if len(comparison.scores) > 1), key=_shared)
     groups = [list(group) for _, group in groupby(drawn, key=_shared)]
     names = [f"pareto-{group[0].model}-{group[0].protocol}" for group in groups]
@@ -25,6 +28,7 @@ def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
 
 
 def _shared(comparison: Comparison) -> tuple[str, str, str]:
+    """What the comparisons in one figure have in common: model, protocol, and a hash of settings and prompts."""
     config = next(iter(comparison.methods.values())).run.config
     return comparison.model, comparison.protocol, fingerprint([config["model"], config["prompts"]])
 
@@ -42,20 +46,20 @@ def _figure(group: Sequence[Comparison]) -> Figure:
             _panel(panel, comparison, target, score, looks)
         for panel in row[len(held_out) :]:
             panel.remove()
-    fullest = max(range(len(group)), key=lambda place: len(group[place].methods))
+    fullest = max(range(len(group)), key=lambda row: len(group[row].methods))
     drawing.legend(figure, panels[fullest, 0], width)
     return figure
 
 
 def _panel(panel: Axes, comparison: Comparison, target: str, score: str, looks: dict[str, tuple[str, str]]) -> None:
-    """A score given afterwards has two points, the start and the end."""
+    """Draw all methods' curves; that of a score given afterwards has two points, the start and the end."""
     for label, curves in comparison.methods.items():
         x, y = curves.scores[target].mean(0), curves.scores[score].mean(0)
         scored = np.isfinite(y)
         if not scored.any():
             continue
-        places = np.flatnonzero(np.isin(np.flatnonzero(scored), drawing.large(curves)))
-        drawing.line(panel, x[scored], y[scored], label, looks[label], places)
+        large = np.flatnonzero(np.isin(np.flatnonzero(scored), drawing.large(curves)))
+        drawing.line(panel, x[scored], y[scored], label, looks[label], large)
     first = comparison.first(score)
     start = first.scores[target][:, 0].mean(), first.scores[score][:, 0].mean()
     panel.plot(*start, color="black", ls="", marker="D", ms=6, zorder=6, label=START)

@@ -1,4 +1,4 @@
-"""The same images under every method of a comparison, in one picture: the starts on top, then a row a method."""
+"""The same images under every method of a comparison, in one picture: the starts on top, then a row for each method."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ MOST = 12  # images
 
 
 def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
-    """File name -> PNG of the first images that every run has the pictures of; of no comparison without any."""
+    """File name -> PNG of the first images whose pictures all runs have; a comparison without any has no file."""
     sheets: dict[str, bytes] = {}
     for comparison in comparisons:
         runs = {label: curves.run for label, curves in comparison.methods.items()}

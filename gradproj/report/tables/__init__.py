@@ -1,3 +1,4 @@
-"""A file for each table, whose name the written files have: ``TITLE``, and ``table(comparison)``, without rows if there
-is nothing to say.
+"""A file for each table. The written files have the name of that file.
+
+Each has a ``TITLE`` and a function ``table(comparison)``, whose table has no rows where there is nothing to say.
 """

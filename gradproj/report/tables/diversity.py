@@ -1,4 +1,4 @@
-"""The diversity table: a run's start and kept pictures, the paper's numbers beside them. Reads diversity.csv alone."""
+"""The diversity table: a run's numbers from its diversity.csv, for start and kept pictures, beside the paper's."""
 
 from dataclasses import asdict
 
@@ -29,9 +29,9 @@ NOTE = (
 
 
 def table(comparison: Comparison) -> Table:
-    """Rows of the runs that have a diversity.csv, one for each set of pictures.
+    """A row for each set of pictures of every run that has a diversity.csv.
 
-    ``UserError``, a line each, for files that are cut, edited, foreign or of other images than the run has now.
+    Raises ``UserError`` with a line for each file that is cut, edited, foreign or of other images than the run has now.
     """
     lines = rows(comparison)
     scores = [Column(score, words, ".2f") for score, words in SCORES.items()]
@@ -42,7 +42,10 @@ def table(comparison: Comparison) -> Table:
 
 
 def current(run: Run) -> Diversity | None:
-    """What the run's diversity.csv says, None where there is none; ``UserError`` where it does not cover its images."""
+    """What the run's diversity.csv says, None where there is none.
+
+    Raises ``UserError`` where the file is of other images than the run has recorded by now.
+    """
     found = file.read(run)
     if found is not None:
         names, digest = file.images(run)
@@ -55,7 +58,7 @@ def current(run: Run) -> Diversity | None:
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The lines of diversity.csv, per run that has been measured and set of pictures."""
+    """The lines of diversity.csv: one for each set of pictures of every run that has been measured."""
     lines, problems = [], []
     for label, curves in comparison.methods.items():
         try:

@@ -1,4 +1,4 @@
-"""Methods at equal target: how soon each reaches a level of the target, and what else its images score there."""
+"""Methods at equal target: how soon each reaches a level of the target, and how its images score otherwise there."""
 
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference
 from gradproj.report.compare import BASELINE, START, Comparison
@@ -16,7 +16,7 @@ NOTE = (
 
 
 def table(comparison: Comparison) -> Table:
-    """Per level and method, the step, the seconds and the held-out means there."""
+    """A row for each level and method: the step and seconds at which it gets there, and the held-out means there."""
     target, *held_out = comparison.scored_everywhere
     four = ".{digits}f"
     columns = [Column("level", target, four), Column("share", form=".0%"), Column("method"), Column("step", form=".1f")]
@@ -26,9 +26,10 @@ def table(comparison: Comparison) -> Table:
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The lines of equal_target.csv: per level and method, the held-out means S with ``S_low`` and ``S_high``.
+    """The lines of equal_target.csv, one for each level and method.
 
-    ``S_ours_minus`` with its ``_low`` and ``_high`` is the paired mean difference of ours to this method at that level.
+    For every held-out score S a line has its mean ``S`` with ``S_low`` and ``S_high``, and in ``S_ours_minus`` with its
+    ``_low`` and ``_high`` how much more ours scores at that level, a mean of paired differences.
     """
     target, *held_out = comparison.scored_everywhere
     bootstrap = Bootstrap(comparison.prompts)
@@ -40,12 +41,12 @@ def rows(comparison: Comparison) -> list[Row]:
     for share in SHARES:
         level = min(top, (1 - share) * start + share * top)  # rounding must not lift it over what is reached
         for label, curves in comparison.methods.items():
-            place = crossing(means[label], level)
+            position = crossing(means[label], level)
             line = comparison.names | {"share": share, "level": level, "method": label, "run": curves.run.folder.name}
-            line |= {"n": len(comparison.prompts), "step": step_at(curves.steps, place)}
-            line |= {"seconds_per_image": at(curves.seconds, place).mean()}
+            line |= {"n": len(comparison.prompts), "step": step_at(curves.steps, position)}
+            line |= {"seconds_per_image": at(curves.seconds, position).mean()}
             for score in held_out:
-                values = at(curves.scores[score], place)
+                values = at(curves.scores[score], position)
                 low, high = bootstrap.interval(values)
                 line |= {score: values.mean(), f"{score}_low": low, f"{score}_high": high}
                 if ours is not None and ours is not curves:

@@ -1,4 +1,4 @@
-"""Reward hacking as numbers: how far what was climbed left behind what it stands for."""
+"""Reward hacking as numbers: how far what was climbed ran ahead of what it is meant to stand for."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ NOTE = (
 
 
 def table(comparison: Comparison) -> Table:
-    """A row per method; blank where nothing is held out, or where all starts score alike."""
+    """A row for each method; the gap is blank where nothing is held out, or where all starts score alike."""
     lines = rows(comparison)
     gains = list(dict.fromkeys(key for line in lines for key in line if key.endswith("_gain")))
     columns = [
@@ -32,7 +32,7 @@ def table(comparison: Comparison) -> Table:
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The lines of hacking.csv."""
+    """The lines of hacking.csv, one for each method."""
     bootstrap = Bootstrap(comparison.prompts)
     target = comparison.scores[0]
     lines = []

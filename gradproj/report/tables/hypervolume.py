@@ -19,7 +19,10 @@ NOTE = (
 
 
 def table(comparison: Comparison) -> Table:
-    """Shown are a row per method and a column per held-out score; none where nothing is held out at every step."""
+    """A table that shows a row for each method and a column for each held-out score.
+
+    It has no rows where no held-out score was scored at every scored step.
+    """
     lines = rows(comparison)
     shares = {label: {"method": label, "n": len(comparison.prompts)} for label in comparison.methods if lines}
     for line in lines:
@@ -32,9 +35,10 @@ def table(comparison: Comparison) -> Table:
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The lines of hypervolume.csv: per held-out score and method, ``area``, ``share`` of the box, ``ours_minus``.
+    """The lines of hypervolume.csv, one for each held-out score and method.
 
-    ``ours_minus`` is the difference of ours' share to this method's, paired; ``_low`` and ``_high`` end the intervals.
+    ``area`` is in the scores' own units, ``share`` is its share of the box, and ``ours_minus`` is ours' share minus
+    this method's, paired. ``_low`` and ``_high`` are the ends of an interval.
     """
     target, *held_out = comparison.scored_everywhere
     bootstrap = Bootstrap(comparison.prompts)
@@ -52,21 +56,24 @@ def rows(comparison: Comparison) -> list[Row]:
             for label, curves in comparison.methods.items()
         }
         for label, curves in comparison.methods.items():
-            own = float(area(*means[label], corner))
+            dominated = float(area(*means[label], corner))
             line = {"comparison": comparison.name, "target": target, "held_out": score, "method": label}
-            line |= {"run": curves.run.folder.name, "n": len(comparison.prompts), "area": own}
+            line |= {"run": curves.run.folder.name, "n": len(comparison.prompts), "area": dominated}
             line |= {"target_corner": corner[0], "held_out_corner": corner[1]}
-            line |= _share("share", own, drawn[label], box, len(bootstrap.images))
+            line |= _share("share", dominated, drawn[label], box, len(bootstrap.images))
             if BASELINE in means and label != BASELINE:
-                apart = float(area(*means[BASELINE], corner)) - own
+                apart = float(area(*means[BASELINE], corner)) - dominated
                 line |= _share("ours_minus", apart, drawn[BASELINE] - drawn[label], box, len(bootstrap.images))
             lines.append(line)
     return lines
 
 
-def _share(name: str, own: float, drawn: Array, box: float, prompts: int) -> dict[str, float]:
-    """Blank where the box is empty (nobody moved); no interval from a single prompt."""
+def _share(name: str, dominated: float, drawn: Array, box: float, prompts: int) -> dict[str, float]:
+    """An area as a share of ``box`` with its interval, from the areas ``drawn`` (resamples,) of the resamples.
+
+    All are NaN where the box is empty because no method moved, and the interval is NaN for a single prompt.
+    """
     if not box > 0:
         return {name: np.nan, f"{name}_low": np.nan, f"{name}_high": np.nan}
     low, high = np.quantile(drawn / box, [0.025, 0.975]) if prompts > 1 else (np.nan, np.nan)
-    return {name: own / box, f"{name}_low": float(low), f"{name}_high": float(high)}
+    return {name: dominated / box, f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -1,4 +1,4 @@
-"""Is the latent still noise? Its recorded statistics over the steps."""
+"""Is the latent still noise? The statistics that were recorded of it, over the steps."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ NOTE = (
 
 
 def table(comparison: Comparison) -> Table:
-    """Shown are the start, step 60 and the last step; the rows are of every scored step."""
+    """A table whose rows are of every scored step, and which shows the start, step 60 and the last step."""
     lines = rows(comparison)
     shown = [lines[0] | {"method": START}] if lines else []
     ends = {label: int(curves.steps[-1]) for label, curves in comparison.methods.items()}
@@ -28,22 +28,25 @@ def table(comparison: Comparison) -> Table:
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The lines of latent.csv: per method and scored step the mean of each statistic and the 5 % and 95 % quantiles
-    over images; blank where records hold none.
+    """The lines of latent.csv, one for each method and scored step.
+
+    Each has the mean of every statistic over the images and its quantiles of 5 % and 95 %, blank where the records do
+    not have the statistic.
     """
     return [
         {"comparison": comparison.name, "method": label, "run": curves.run.folder.name}
         | {"n": len(comparison.prompts), "step": int(step)}
-        | _statistics(curves, place)
+        | _statistics(curves, index)
         for label, curves in comparison.methods.items()
-        for place, step in enumerate(curves.steps)
+        for index, step in enumerate(curves.steps)
     ]
 
 
-def _statistics(curves: Curves, place: int) -> dict[str, Any]:
+def _statistics(curves: Curves, index: int) -> dict[str, Any]:
+    """Mean and quantiles of every statistic at the scored step of this index."""
     found = {}
     for name in LATENT:
-        values = curves.latent[name][:, place]
+        values = curves.latent[name][:, index]
         low, high = np.quantile(values, [0.05, 0.95])
         found |= {name: values.mean(), f"{name}_5": low, f"{name}_95": high}
     return found

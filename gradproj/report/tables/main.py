@@ -1,4 +1,4 @@
-"""The main table: every method at step 60 and at its last step, beside no optimisation."""
+"""The main table: every method at step 60 and at its last step, and the start, which is no optimisation."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ NOTE = (
 
 
 def table(comparison: Comparison) -> Table:
-    """Per method a mean and its interval for each score, the best last step of at least two methods in bold."""
+    """Rows with the mean of every score and its interval; the best last step of several methods is bold."""
     ends = {curves.run.folder.name: curves.steps[-1] for curves in comparison.methods.values()}
     last = lambda row: row["steps"] == ends.get(row["run"])  # noqa: E731
     lines = rows(comparison)
@@ -38,8 +38,8 @@ def table(comparison: Comparison) -> Table:
 def rows(comparison: Comparison) -> list[Row]:
     """The lines of main.csv: scores in their official units, seconds per image.
 
-    For a score S: ``S`` its mean, ``S_gain`` the mean difference to the start, ``S_ours_minus`` the mean difference of
-    ours to this method, both at their last step; ``_low`` and ``_high`` end a difference's 95 % interval.
+    For a score S, ``S`` is its mean, ``S_gain`` the mean difference to the start, and ``S_ours_minus`` how much more
+    ours scores, both at their last step. ``_low`` and ``_high`` are the ends of a difference's 95 % interval.
     """
     bootstrap = Bootstrap(comparison.prompts)
     ours = comparison.methods.get(BASELINE)
@@ -60,7 +60,7 @@ def rows(comparison: Comparison) -> list[Row]:
 
 
 def _shown(curves: Curves) -> list[int]:
-    """Places in ``curves.steps``: of step 60, where it was scored and is not the end, and of the last step."""
+    """Indices in ``curves.steps``: of step 60, where it was scored and is not the last, and of the last step."""
     last = len(curves.steps) - 1
     return [*np.flatnonzero((curves.steps[:last] == EARLY) & curves.exact[:last]).tolist(), last]
 

@@ -22,7 +22,7 @@ NOTE = (
 
 
 def table(comparison: Comparison) -> Table:
-    """A row for every score and method that ours is set against; none where nothing is compared with ours."""
+    """A row for every score and every method but ours; no rows where there is no ours, or nothing beside it."""
     columns = [
         Column("score"),
         Column("against"),
@@ -39,14 +39,17 @@ def table(comparison: Comparison) -> Table:
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The lines of significance.csv: per score and method the paired difference and both tests, no p for one prompt."""
+    """The lines of significance.csv: the paired difference and both tests for every score and method but ours.
+
+    A single prompt has no p.
+    """
     ours = comparison.methods.get(BASELINE)
     if ours is None:
         return []
     bootstrap = Bootstrap(comparison.prompts)
     lines = []
     for score in comparison.scores:
-        own = []
+        family = []  # the tests that are corrected together
         for label, curves in comparison.others.items():
             apart = ours.scores[score][:, -1] - curves.scores[score][:, -1]
             line = {"comparison": comparison.name, "score": score, "against": label, "run": curves.run.folder.name}
@@ -55,16 +58,16 @@ def rows(comparison: Comparison) -> list[Row]:
                 continue
             scale = np.abs(ours.scores[score][:, -1]).max() or 1.0
             settled = np.round(per_prompt(apart / scale, comparison.prompts), 9)  # records have six digits: a tie is 0
-            own.append(line | paired(settled))
+            family.append(line | paired(settled))
         for test in ("sign_p", "wilcoxon_p"):
-            for line, corrected in zip(own, holm([line[test] for line in own]), strict=True):
+            for line, corrected in zip(family, holm([line[test] for line in family]), strict=True):
                 line[f"{test}_holm"] = corrected
-        lines += own
+        lines += family
     return lines
 
 
 def paired(apart: Array) -> dict[str, Any]:
-    """Both tests on differences (prompts,); p is 1 where all are zero, NaN for a single one."""
+    """Both tests on the differences ``apart`` (prompts,). p is 1 where all are zero, and NaN for a single prompt."""
     won, lost = int((apart > 0).sum()), int((apart < 0).sum())
     counts = {"prompts": len(apart), "won": won, "lost": lost}
     if len(apart) < 2:
@@ -76,11 +79,11 @@ def paired(apart: Array) -> dict[str, Any]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979) of a family of p values; NaN stay NaN and are not counted."""
+    """Holm's step-down correction (1979) of a family of p values. A NaN stays NaN and does not count as a test."""
     corrected = np.full(len(p), np.nan)
-    order = [int(place) for place in np.argsort(p) if not np.isnan(p[place])]
+    order = [int(index) for index in np.argsort(p) if not np.isnan(p[index])]
     highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p[place]))
-        corrected[place] = highest
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p[index]))
+        corrected[index] = highest
     return corrected.tolist()

@@ -20,7 +20,7 @@ NOTE = (
 
 
 def table(comparison: Comparison) -> Table:
-    """A row for every method that ours is set against; none where there is no ours, or nothing beside it."""
+    """A row for every method but ours; no rows where there is no ours, or nothing beside it."""
     lines = rows(comparison)
     columns = [
         Column("against"),
@@ -38,7 +38,10 @@ def table(comparison: Comparison) -> Table:
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The lines of time_to_target.csv; ``ours_step`` and what follows from it blank where ours never gets there."""
+    """The lines of time_to_target.csv, one for each method but ours.
+
+    ``ours_step`` and all that follows from it are blank where ours never reaches the level.
+    """
     ours = comparison.methods.get(BASELINE)
     if ours is None:
         return []
@@ -52,18 +55,19 @@ def rows(comparison: Comparison) -> list[Row]:
         line |= dict.fromkeys(("ours_step", "step_share", "ours_seconds", "seconds_share"), np.nan)
         line |= _interval(ours, drawn, bootstrap.means(ends), len(bootstrap.images))
         if mean.max() >= ends.mean():
-            place = crossing(mean, ends.mean())
-            own, taken = step_at(ours.steps, place), at(ours.seconds, place).mean()
-            line |= {"ours_step": own, "step_share": own / steps}
+            position = crossing(mean, ends.mean())
+            step, taken = step_at(ours.steps, position), at(ours.seconds, position).mean()
+            line |= {"ours_step": step, "step_share": step / steps}
             line |= {"ours_seconds": taken, "seconds_share": taken / seconds}
         lines.append(line | paper.time(comparison, label, int(steps)))
     return lines
 
 
 def _interval(curves: Curves, means: Array, levels: Array, prompts: int) -> dict[str, float]:
-    """Ends of the interval of the step over resamples, infinite where the level is not reached there.
+    """The ends of the interval of the step at which the curve reaches the level, over the resamples.
 
-    NaN for a single prompt.
+    ``means`` (resamples, points) are the curves and ``levels`` (resamples,) the levels. The step is infinite in a
+    resample that never reaches its level. The interval is NaN for a single prompt.
     """
     pairs = zip(means, levels, strict=True)
     steps = [step_at(curves.steps, crossing(mean, level)) if mean.max() >= level else np.inf for mean, level in pairs]
