@@ -80,18 +80,19 @@ def test_any_damage_to_a_record_is_refused(tmp_path: Path) -> None:
     assert not [other for other in damaged if other != content and unlabelled(other) is not None]
 
 
-@pytest.mark.parametrize("more", [-1, 1])
-def test_a_record_of_other_steps_or_columns_is_refused_though_it_is_sealed(tmp_path: Path, more: int) -> None:
-    run = make(tmp_path, images=2)
-    run.write(ImageId(2, 0), rows(2, STEPS + more), {})
-    label = Owner(run.folder, PROMPTS).label(ImageId(3, 0))
-    swapped = [*run.columns[:-2], *run.columns[:-3:-1]]
-    run.record(ImageId(3, 0)).write_bytes(labelled(label, table_text(swapped, rows(3))))
-    for image in (ImageId(2, 0), ImageId(3, 0)):
+def test_a_record_of_other_steps_or_columns_is_refused_though_it_is_sealed(tmp_path: Path) -> None:
+    """Also in bulk, where a row too many in one record would make up for a row too few in another."""
+    run = make(tmp_path, images=1)
+    short, long, swapped = (ImageId(prompt, 0) for prompt in (1, 2, 3))
+    run.write(short, rows(1, STEPS - 1), {})
+    run.write(long, rows(2, STEPS + 1), {})
+    columns = [*run.columns[:-2], *run.columns[:-3:-1]]
+    label = Owner(run.folder, PROMPTS).label(swapped)
+    run.record(swapped).write_bytes(labelled(label, table_text(columns, rows(3))))
+    csvs = run.records()
+    for images in ((short,), (long,), (short, long), (swapped,)):
         with pytest.raises(UserError, match="do not read as this run's"):
-            run.table(image)
-    with pytest.raises(UserError, match="do not read as this run's"):
-        run.values(list(run.records().values()))
+            run.values([csvs[image] for image in images])
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b.replace(b"1", b"2", 1)])
