@@ -59,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two finished runs of two images each, and files that are no input for anything."""
     from hydra import compose, initialize_config_dir
 
-    from gradproj.execution.settings.compose import data_folder
+    from gradproj.execution.settings.overrides import data_folder
 
     folder = tmp_path_factory.mktemp("finished")
     for method in ("ours", "none"):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-MISTAKES = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 PROMPTS = ["a red ring", "a blue square and a white circle", "an orange cross and a black triangle"]
 
 
@@ -42,11 +41,12 @@ def main(arguments: list[str]) -> int:
 def _kept(check: Callable[[Any, Sequence[str]], None], reward: Any, prompts: Sequence[str]) -> bool:
     """Print and return whether ``check`` finds its promise kept. A mistake in the reward's code breaks it, too."""
     from gradproj.execution.contract import Broken
+    from gradproj.execution.protocol import MISTAKES
 
     promise = " ".join((check.__doc__ or "").split())
     try:
         check(reward, prompts)
-    except (Broken, *MISTAKES) as error:
+    except (Broken, ValueError, RuntimeError, *MISTAKES) as error:
         reason = error if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
         print(f"  BROKEN  {promise}\n          {reason}", flush=True)
         return False

@@ -7,7 +7,7 @@ what it describes, and nothing has to be kept in step elsewhere.
 import argparse
 from pathlib import Path
 
-from gradproj.execution.settings.compose import data_folder
+from gradproj.execution.settings.overrides import data_folder
 
 GROUPS = {"models": "model", "methods": "method", "rewards": "rewards", "sweeps": "sweep"}  # kind -> configs/<folder>
 TYPED = {"models": "model=", "methods": "method=", "rewards": "reward=", "sweeps": "-m +sweep=", "prompts": "prompts="}

@@ -12,7 +12,7 @@ from gradproj.cli import composed
 from gradproj.errors import NotHere
 from gradproj.execution.plan import Cell, cell, total
 from gradproj.execution.settings import keys
-from gradproj.execution.settings.compose import data_folder
+from gradproj.execution.settings.overrides import data_folder
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import config_of
 from gradproj.runs.results import find
@@ -50,13 +50,16 @@ def _weights(
     settings: Mapping[str, Any], prompts: Sequence[str], tell: Callable[[str], None]
 ) -> dict[str, dict[str, str]]:
     """Part -> its weights' names and hashes, of parts that fit (``check``); empty where their files are not here."""
+    from gradproj.execution import protocol
     from gradproj.execution.settings.check import check
     from gradproj.execution.settings.parts import parts
 
     try:
         made = parts(settings)
         check(made, settings, prompts)
-        return {name: dict(part.weights) for name, part in {"model": made["model"], **made["rewards"]}.items()}
+        return {
+            name: protocol.weights(name, part) for name, part in {"model": made["model"], **made["rewards"]}.items()
+        }
     except NotHere as error:
         more = f" (and {len(error.reasons) - 1} more)" if len(error.reasons) > 1 else ""
         tell(f"not all could be checked, files are missing here: {error.reasons[0]}{more}")

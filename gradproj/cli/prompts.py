@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gradproj.cli import list as list_verb
 from gradproj.errors import UserError
-from gradproj.execution.settings.compose import data_folder
+from gradproj.execution.settings.overrides import data_folder
 from gradproj.files import place
 
 COMMIT = "1b7094991a57f3c22abdd4f6e8ba6c1a15517073"

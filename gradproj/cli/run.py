@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from gradproj.cli import composed
 from gradproj.errors import Incomplete, UserError
 from gradproj.execution.settings import keys
-from gradproj.execution.settings.compose import data_folder
+from gradproj.execution.settings.overrides import data_folder
 from gradproj.runs.environment import COMMAND
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import Share

@@ -103,7 +103,7 @@ def _heading(comparison: "Comparison") -> str:
 
 def _prompt_set(prompts: Sequence[str]) -> str:
     """How these prompts are chosen (``prompts=NAME``), or the first of them where they are no named set."""
-    from gradproj.execution.settings.compose import data_folder
+    from gradproj.execution.settings.overrides import data_folder
 
     for path in sorted(data_folder("prompts").glob("*.txt")):
         if path.read_text(encoding="utf-8").splitlines() == list(prompts):

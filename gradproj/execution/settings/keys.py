@@ -112,17 +112,17 @@ def _target(settings: Mapping[str, Any]) -> Any:
     return next(iter(mix)) if list(mix.values()) == [1] else {name: mix[name] for name in sorted(mix)}
 
 
-def split_rewards(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``plain`` with the rewards that are scored on the way, and those that are scored after it (``held_out``)."""
-    scored = plain["rewards"]
-    now = target(plain) if plain["held_out"] == "after" else scored
-    after = {name: settings for name, settings in scored.items() if name not in now}
-    return {**plain, "rewards": {name: scored[name] for name in now}}, after
+def split_rewards(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``settings`` with the rewards that are scored on the way, and those that are scored after it (``held_out``)."""
+    scored = settings["rewards"]
+    now = target(settings) if settings["held_out"] == "after" else scored
+    after = {name: node for name, node in scored.items() if name not in now}
+    return {**settings, "rewards": {name: scored[name] for name in now}}, after
 
 
-def images(plain: Mapping[str, Any], prompts: int) -> Share:
+def images(settings: Mapping[str, Any], prompts: int) -> Share:
     """The images of this worker's shard."""
-    return Share(prompts, plain["seeds"], plain["shard"], plain["shards"])
+    return Share(prompts, settings["seeds"], settings["shard"], settings["shards"])
 
 
 def read_prompts(prompts: str | list[str], folder: Path) -> list[str]:
