@@ -115,7 +115,7 @@ def test_a_record_of_another_image_run_or_prompt_is_a_stranger_and_never_counted
     cases = {
         "0000-1": (own[0], "is the record of image 0000-0 ('a red ring')"),
         "0001-0": (own[0], "is the record of image 0000-0"),
-        "0000-0": (other.record(ImageId(0, 0)).read_bytes(), f"of run {other.folder.name}: move it to {other.images}"),
+        "0000-0": (other.record(ImageId(0, 0)).read_bytes(), f"of run {other.folder.name}: {other.images}"),
         "0007-0": (sealed(own[0].split(b"\n", 1)[1].rpartition(b"# sha256 ")[0]), "does not say whose record it is"),
     }
     for name, (content, why) in cases.items():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fakes import Model, Red, complete, experiment, sgd
+from PIL import Image as Picture
 from torch import Tensor
 
 from gradproj.errors import UserError
@@ -35,7 +36,7 @@ class Wrong(Red):
         if call != self.call:
             return right
         answer = self.answer(count)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -47,6 +48,8 @@ ANSWERS = {
     "int64": lambda count: torch.zeros(count, dtype=torch.int64),
     "NoneType": lambda count: None,
     "KeyError: 'purple'": lambda count: KeyError("purple"),
+    "SystemExit: 0": lambda count: SystemExit(0),
+    "StopIteration: ": lambda count: StopIteration(),
 }
 
 
@@ -79,6 +82,24 @@ def test_a_mistake_that_shows_later_stops_the_run_and_blames_no_image(tmp_path: 
     with pytest.raises(UserError, match=r"own \(test_rehearsal\.Wrong\): score must answer"):
         complete(tmp_path, batch=1, rewards=rewards)
     assert not list(tmp_path.rglob("*.failed"))
+
+
+def test_a_reward_that_writes_into_its_input_changes_no_picture() -> None:
+    class Scribbles(Red):
+        def __call__(self, image: Tensor, text: Any) -> Tensor:
+            image.data.zero_()
+            return super().__call__(image, text)
+
+        def score(self, pictures: Any, prompts: Any) -> Tensor:
+            scores = super().score(pictures, prompts)
+            pictures[0].putpixel((0, 0), (1, 2, 3))
+            pictures.clear()
+            return scores
+
+    image, pictures = torch.ones(1, 3, 2, 2), [Picture.new("RGB", (2, 2))]
+    protocol.climb("own", Scribbles(), image, None)
+    protocol.score("own", Scribbles(), pictures, ["a"])
+    assert image.min() == 1 and pictures[0].getpixel((0, 0)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("weights", [None, ["a"], {"file": 3}])

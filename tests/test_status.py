@@ -213,7 +213,8 @@ def test_records_of_another_run_are_told_and_not_counted(tmp_path: Path, look: S
     (run.images / "0001-0.csv").write_bytes((other.images / "0001-0.csv").read_bytes())
     code, said = look(tmp_path)
     home = other.images / "0001-0.csv"
-    assert code == 1 and f"is the record of image 0001-0 ('p1') of run {other.folder.name}: move it to {home}" in said
+    whose = f"is the record of image 0001-0 ('p1') of run {other.folder.name}:"
+    assert code == 1 and f"{whose} {home} is there already: move this one away" in said
     assert "5 of 6 images recorded" in said
     with pytest.raises(UserError, match=other.folder.name):
         plan.cell({**run.config}, Share(4, 1), 2, find(tmp_path)[0])

@@ -14,6 +14,7 @@ from torch import Tensor
 from gradproj.errors import UserError
 
 MISTAKES = (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, NameError, NotImplementedError)
+ENDINGS = (SystemExit, StopIteration)  # would end the program or a loop of it as if all were done
 
 
 def described(name: str, part: Any) -> str:
@@ -34,16 +35,19 @@ def weights(name: str, part: Any) -> dict[str, str]:
 
 
 def climb(name: str, reward: Any, image: Tensor, text: Any) -> Tensor:
-    """``reward(image, text)``: one score for each of the b pictures, shape (b,), floating point."""
+    """``reward(image, text)``: one score for each of the b pictures, shape (b,), floating point.
+
+    The reward gets a copy: one that writes into its input changes neither the picture nor another reward's score.
+    """
     with blaming(name, reward, "__call__"):
-        answer = reward(image, text)
+        answer = reward(image.clone(), text)
     return _one_each(name, reward, "__call__", answer, len(image))
 
 
 def score(name: str, reward: Any, pictures: Sequence[Any], prompts: Sequence[str]) -> Tensor:
-    """``reward.score(pictures, prompts)``: one score for each of the b pictures, shape (b,), floating point."""
+    """``reward.score(...)`` of copies: one score for each of the b pictures, shape (b,), floating point."""
     with blaming(name, reward, "score"):
-        answer = reward.score(pictures, prompts)
+        answer = reward.score([picture.copy() for picture in pictures], list(prompts))
     return _one_each(name, reward, "score", answer, len(pictures))
 
 
@@ -52,7 +56,7 @@ def blaming(name: str, part: Any, call: str) -> Iterator[None]:
     """Tell a mistake in the code of ``part`` as a ``UserError`` with the file and line where it is."""
     try:
         yield
-    except MISTAKES as error:
+    except (*MISTAKES, *ENDINGS) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{described(name, part)}: {call} raised {reason} ({place.filename}:{place.lineno})") from error

@@ -29,7 +29,9 @@ def rescore(
     run may come without), and for scores that are not finite numbers, one for each picture.
     """
     checkpoint = {"weights": protocol.weights(name, reward), "settings": dict(settings)}
-    hashes = run.scan().recorded
+    found = run.scan()
+    run.refuse_strangers(found)
+    hashes = found.recorded
     wanted = hashes.keys() if images is None else hashes.keys() & set(images)
     missing = sorted(wanted - scores.given(run, name, checkpoint).keys(), key=str)
     pictures = [path for image in missing for path in run.pictures(image).values()]

@@ -35,7 +35,8 @@ class Owner:
         if not {"run", "image", "prompt"} <= label.keys():
             return "does not say whose record it is: move it away"
         home = self.folder.with_name(str(label["run"])) / "images" / f"{label['image']}.csv"
-        return f"is the record of image {label['image']} ({label['prompt']!r}) of run {label['run']}: move it to {home}"
+        advice = f"{home} is there already: move this one away" if home.exists() else f"move it to {home}"
+        return f"is the record of image {label['image']} ({label['prompt']!r}) of run {label['run']}: {advice}"
 
     def refuse(self, image: ImageId | None, where: str, label: Mapping[str, Any]) -> None:
         """``UserError`` for a record that is not this run's; ``where`` names it."""

@@ -22,8 +22,10 @@ def before_after(run: Run, most: int = 16) -> Path | None:
 
     None where there are no PNGs, as in a packed run that came without them.
     """
-    both = (tuple(run.pictures(image).values()) for image in sorted(run.recorded(), key=str))
-    pairs = list(islice((pair for pair in both if all(path.exists() and path.stat().st_size for path in pair)), most))
+    recorded = run.scan().recorded
+    both = ((recorded[image], run.pictures(image)) for image in sorted(recorded, key=str))
+    there = ((own, pair) for own, pair in both if all(one.exists() and one.stat().st_size for one in pair.values()))
+    pairs = [[open_rgb(path, own.get(kind)) for kind, path in pair.items()] for own, pair in islice(there, most)]
     if not pairs:
         return None
     place(run.folder / "before_after.png", sheet(pairs))
@@ -42,26 +44,29 @@ def open_rgb(path: Path, sha256: str | None = None) -> Picture:
         raise UserError(
             f"{path} is cut or no picture ({error}): bring it back, or delete it and make it again with gradproj replay"
         ) from error
-    if sha256 not in (None, picture_hash(picture)):
+    if sha256 is not None:
+        expect(path, picture_hash(picture), sha256)
+    return picture
+
+
+def expect(path: Path, came: str, recorded: str | None) -> None:
+    """``UserError`` where the hash that ``came`` of the picture at ``path`` is not what its record has."""
+    if recorded not in (None, came):
         raise UserError(
             f"{path} is not the picture that was recorded, but another one or an edited one: bring the right one back, "
             "or delete it and make it again with gradproj replay"
         )
-    return picture
 
 
-def sheet(columns: Sequence[Sequence[Path]], side: int = 96, across: int = 8) -> bytes:
-    """A PNG: each of ``columns`` is some pictures one above the other; after ``across`` of them a new band begins.
-
-    ``UserError`` names a picture that cannot be read.
-    """
+def sheet(columns: Sequence[Sequence[Picture]], side: int = 96, across: int = 8) -> bytes:
+    """A PNG: each of ``columns`` is some pictures one above the other; after ``across`` of them a new band begins."""
     height, gap = len(columns[0]) * side, side // 8
     bands = -(-len(columns) // across)
     canvas = Pillow.new("RGB", (min(across, len(columns)) * side, bands * (height + gap) - gap), "white")
     for index, column in enumerate(columns):
         band, x = divmod(index, across)
-        for row, path in enumerate(column):
-            canvas.paste(_square(open_rgb(path), side), (x * side, band * (height + gap) + row * side))
+        for row, picture in enumerate(column):
+            canvas.paste(_square(picture, side), (x * side, band * (height + gap) + row * side))
     return _png(canvas)
 
 

@@ -20,6 +20,7 @@ Part = dict[str, Any]  # a part's settings: ``_target_`` and what it takes, whic
 Count = Annotated[int, Ge(1)]
 MIX = "'{shapes_matcher: 5, shapes_aesthetic: 1}'"
 LARGEST = 100_000_000  # bytes of a prompt file: about a million prompts
+MOST = {"seeds": 10**12, "threads": 1024}  # what can be counted, and what a system gives
 
 
 class Settings(TypedDict):
@@ -64,6 +65,11 @@ def check(config: DictConfig) -> dict[str, Any]:
         raise UserError(
             f"shard must be below shards={settings['shards']} (shards count from 0), got {settings['shard']}"
         )
+    for key, most in MOST.items():
+        if (settings[key] or 0) > most:
+            raise UserError(f"{key} must be at most {most}, got {settings[key]}")
+    if not settings["results"].strip():
+        raise UserError("results must be a folder, got an empty text: type results=PATH")
     if settings["results"].startswith("~"):
         raise UserError(
             f"results={settings['results']}: the shell did not replace ~ by your home folder: "

@@ -57,7 +57,8 @@ def _told(errors: Sequence[Any], form: Any, values: Mapping[str, Any], prefix: s
     """The first error in words; a key that is not known goes first, since a missing one is then often it."""
     unknown = [error for error in errors if error["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
     error = (unknown or errors)[0]
-    missing = error["type"].startswith("missing")
+    short = error["type"].startswith("missing") and isinstance(error["loc"][-1], int)  # a list of a fixed length
+    missing = error["type"].startswith("missing") and not short
     path = _path(error["loc"], values, missing)
     if not unknown and not missing:  # the members of a union each have an error: the one that came furthest
         paths = [_path(other["loc"], values, False) for other in errors]
@@ -67,6 +68,8 @@ def _told(errors: Sequence[Any], form: Any, values: Mapping[str, Any], prefix: s
     key, kind = prefix + ".".join(map(str, path)), _at(form, path)
     if unknown:
         return f"unknown key {key}: {suggest(str(path[-1]), _keys(_at(form, path[:-1])))}"
+    if short:
+        return f"{key} is too short, got {_value(values, path)!r}"
     if missing:
         return f"{key} is missing: it must be {describe(kind)}, such as {key}={example(kind)}"
     if not error["type"].endswith(SHAPED):
@@ -151,7 +154,7 @@ def _path(location: Sequence[Any], values: Any, missing: bool) -> list[Any]:
         last = missing and index == len(location) - 1
         if isinstance(values, Mapping) and (step in values or last):
             path, values = [*path, step], values.get(step)
-        elif isinstance(values, list) and isinstance(step, int):
+        elif isinstance(values, list) and isinstance(step, int) and step < len(values):
             path, values = [*path, step], values[step]
     return path
 

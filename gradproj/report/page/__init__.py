@@ -21,14 +21,14 @@ SIDE = 256  # pixels: the longer side of a thumbnail, at most
 def build_page(results: Path, side: int = SIDE, choice: Choice = EVERYTHING) -> Report:
     """Write what ``build`` writes, the plots that are made of pictures, and at last ``report.html``.
 
-    ``side`` is the longer side of a thumbnail in pixels, at most. Raises ``UserError`` as ``build``, before anything is
-    written, and for a picture that cannot be read, after the tables are written.
+    ``UserError`` as ``build``, before anything is written; for a picture that is cut or another one than was
+    recorded, after the tables.
     """
     report = build(results, choice)
+    thumbnails = Thumbnails(side)
+    data = numbers.head(results.resolve().name, report.comparisons, thumbnails)  # it looks at every picture: first
     drawn = side_by_side.files(report.comparisons) | grids.files(report.comparisons)
     report.written.extend(write(results, {f"plots/{name}": content for name, content in drawn.items()}))
-    thumbnails = Thumbnails(side)
-    data = numbers.head(results.resolve().name, report.comparisons, thumbnails)
     runs = [run for comparison in report.comparisons for run in comparison.methods.values()]
     page = document.html(report, data, [numbers.curves(run) for run in runs], thumbnails.blocks())
     place(results / "report.html", page.encode())

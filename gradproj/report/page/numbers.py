@@ -45,7 +45,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def _run(index: int, comparison: Comparison, label: str, curves: Curves, thumbnails: Thumbnails) -> dict[str, Any]:
-    found = pictures(curves.run)
+    found, recorded = pictures(curves.run), curves.run.scan().recorded
     kinds = sorted({kind for image in curves.images for kind in found.get(image, {})})
     return {
         "comparison": index,
@@ -62,7 +62,9 @@ def _run(index: int, comparison: Comparison, label: str, curves: Curves, thumbna
         "seconds": _short(curves.seconds[:, -1]),
         "pictures": {
             kind: [
-                thumbnails.add(found[image][kind], kind == "steps") if kind in found.get(image, {}) else -1
+                thumbnails.add(found[image][kind], kind == "steps", recorded[image].get(kind))
+                if kind in found.get(image, {})
+                else -1
                 for image in curves.images
             ]
             for kind in kinds

@@ -7,10 +7,12 @@ import io
 from pathlib import Path
 
 from PIL import Image as Pillow
+from PIL.Image import Image as Picture
 
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
-from gradproj.runs.pictures import open_rgb
+from gradproj.runs.pictures import expect, open_rgb
+from gradproj.runs.record import picture_hash
 
 BLOCK = 64  # so many pictures are parsed together, as soon as one of them is near the visible part of the page
 AS_IT_IS = 64  # pixels: a PNG whose sides are not longer is taken as it is
@@ -24,17 +26,22 @@ class Thumbnails:
     def __init__(self, side: int) -> None:
         """``side`` is the length of a thumbnail's longer side in pixels, at most."""
         self.side = side
-        self._numbers: dict[bytes, int] = {}
+        self._numbers: dict[bytes, tuple[int, str]] = {}  # a file's hash -> its number, and its picture's hash
         self._pictures: list[str] = []
 
-    def add(self, path: Path, wide: bool = False) -> int:
-        """The picture's number in the page; ``wide`` is for a strip of many. ``UserError`` for a cut picture."""
+    def add(self, path: Path, wide: bool = False, sha256: str | None = None) -> int:
+        """The picture's number in the page. A ``wide`` one is a strip of many; ``sha256`` as its record has it.
+
+        ``UserError`` for a picture that is cut, and for another one than was recorded.
+        """
         key = hashlib.sha256(path.read_bytes()).digest()
         if key not in self._numbers:
-            uri = _small(path, STRIP if wide else self.side)
-            self._numbers[key] = len(self._pictures)
-            self._pictures.append(uri)
-        return self._numbers[key]
+            picture = open_rgb(path)
+            self._numbers[key] = len(self._pictures), picture_hash(picture)
+            self._pictures.append(_small(path, picture, STRIP if wide else self.side))
+        number, own = self._numbers[key]
+        expect(path, own, sha256)
+        return number
 
     def blocks(self) -> list[list[str]]:
         """All pictures in the order of their numbers, in lists of BLOCK pictures; the last list may be shorter."""
@@ -52,9 +59,8 @@ def pictures(run: Run) -> dict[ImageId, dict[str, Path]]:
     return found
 
 
-def _small(path: Path, side: int) -> str:
-    """A data URI: a tiny PNG is taken as it is, any other becomes a WebP of at most ``side`` pixels a side."""
-    small = open_rgb(path)
+def _small(path: Path, small: Picture, side: int) -> str:
+    """A data URI: a tiny PNG as it is, another picture as WebP with a longer side of at most ``side``."""
     if max(small.size) <= AS_IT_IS:
         return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
     small.thumbnail((side, side), Pillow.Resampling.LANCZOS, reducing_gap=3.0)
