@@ -8,6 +8,7 @@ import test_command_line as line
 import torch
 from tiny.rewards import changed
 
+from gradproj.errors import UserError
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.compose import compose_stored
 from gradproj.execution.settings.parts import parts
@@ -40,11 +41,11 @@ def test_what_the_name_leaves_out_comes_back_from_the_yaml_or_the_command_line(c
     assert not stored["model"].keys() & {"source", "memory"}
     again = compose_stored(stored)
     assert (again["model"], again["method"], again["rewards"]) == (plain["model"], plain["method"], plain["rewards"])
-    other = compose_stored(
-        stored, ["model.source.repo=/mine", "model.dtype=bfloat16", "rewards.aesthetic.source.repo=/other"]
-    )
-    assert other["model"] == changed(plain["model"], {"repo": "/mine"})  # the dtype is part of the run
+    other = compose_stored(stored, ["model.source.repo=/mine", "rewards.aesthetic.source.repo=/other"])
+    assert other["model"] == changed(plain["model"], {"repo": "/mine"})
     assert other["rewards"]["aesthetic"] == changed(plain["rewards"]["aesthetic"], {"repo": "/other"})
+    with pytest.raises(UserError, match=r"model\.dtype=bfloat16 would make another image"):
+        compose_stored(stored, ["model.dtype=bfloat16"])
 
 
 def test_a_third_partys_part_is_all_there() -> None:

@@ -31,6 +31,7 @@ from gradproj.runs.record import picture_hash
 
 PARTS = ("model", "method", "rewards")
 TOLERANCE = 1e-3  # of a column's range over the steps
+MOST = 1024  # copies of the image side by side
 
 
 def replay(
@@ -61,6 +62,8 @@ def replay(
     batch = batch or facts.get("batch")
     if not isinstance(batch, int):
         raise UserError(f"{run.folder}/env.json does not say how many images were made side by side: give --batch N")
+    if batch > MOST:
+        raise UserError(f"--batch {batch} is more than a replay makes side by side: give at most --batch {MOST}")
     experiment = _experiment(run, settings)
     with threads.chosen(facts.get("threads"), experiment.model.latent_shape):
         rows, pictures = _again(experiment, image, batch)

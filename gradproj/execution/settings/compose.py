@@ -15,6 +15,7 @@ from gradproj.execution.settings.overrides import COMPLAINTS, data_folder, expla
 from gradproj.execution.settings.parts import make
 from gradproj.runs.naming import is_own, named_settings, with_sources
 
+WHERE = re.compile(r"(model|rewards\.\w+)\.(source|memory)[.=]")
 KNOWN = re.compile(r"gradproj\.(models|rewards)\.\w+\.[A-Z]\w*|gradproj\.methods\.\w+\.method|torch\.optim\.[A-Z]\w*")
 
 
@@ -28,8 +29,14 @@ def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> 
     """A run's stored config for ``parts.parts``: where gradproj's parts are, and how they fit, is as said today.
 
     That is by the YAML files that the run was made of and ``overrides`` (``model.source.repo=/folder``): a run's
-    config.yaml leaves it out.
+    config.yaml leaves it out. Nothing else of a run can be changed: ``UserError`` for an override of another key.
     """
+    for override in overrides:
+        if not WHERE.match(override.lstrip("+")):
+            raise UserError(
+                f"{override} would make another image than the recorded one: only where weights come from and how they "
+                "fit in memory can be said, such as model.source.repo=/folder; for other settings type gradproj run"
+            )
     rewards = [name for name, settings in config["rewards"].items() if is_own(settings)]
     model = [f"model={config['names']['model']}"] if is_own(config["model"]) else []
     composed = _compose([*model, f"rewards=[{','.join(rewards)}]", *overrides])
