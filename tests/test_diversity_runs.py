@@ -122,7 +122,7 @@ def test_a_cut_picture_is_named(tmp_path: Path) -> None:
     [
         ((), "no run given"),
         (("--batch", "0", "x"), "--batch is 1 or more"),
-        (("nowhere",), "has no readable config.yaml"),
+        (("nowhere",), "is no run, it has no config.yaml"),
         (("--prefetch", "--features", "inception", "--weights", "none.pth"), "none.pth cannot be read"),
     ],
 )

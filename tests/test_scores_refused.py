@@ -174,7 +174,7 @@ def test_the_script_says_what_is_wrong_and_does_the_other_runs(tmp_path: Path, s
     for arguments, fragment in [
         (["nothing", run.folder], "nothing"),
         (["shapes", run.folder], "shapes"),
-        (["shapes_aesthetic", tmp_path], "is it a run?"),
+        (["shapes_aesthetic", tmp_path], "is no run, it has no config.yaml"),
         (["shapes_aesthetic", "rewards.shapes_aesthetic.size=3"], "no run given"),
         (["shapes_aesthetic", run.folder, "rewards.shapes_aesthetic.size=3"], "shapes_aesthetic.size"),
         (["shapes_aesthetic", run.folder, "--batch", "0"], "at least 1"),

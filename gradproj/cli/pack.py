@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from gradproj.errors import UserError
+from gradproj.runs.contents import PACKED
 from gradproj.runs.folder import Run
 from gradproj.runs.packing import pack, unpack
 
@@ -19,7 +20,10 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     for folder in _runs(given.folder):
         run = Run.open(folder)
-        print(f"{run.folder}: {unpack(run) if given.unpack else pack(run)} records")
+        if given.unpack and not (run.folder / PACKED).exists():
+            print(f"{run.folder}: is not packed, nothing is done")
+        else:
+            print(f"{run.folder}: {unpack(run) if given.unpack else pack(run)} records")
     return 0
 
 

@@ -68,8 +68,13 @@ class Run:
         try:
             config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
             found = run_id(config)
+        except FileNotFoundError as error:
+            raise UserError(f"{folder} is no run, it has no config.yaml: give results/runs/<run id>") from error
         except (OSError, UnicodeDecodeError, TypeError, KeyError, yaml.YAMLError) as error:
-            raise UserError(f"{folder} has no readable config.yaml ({error}); is it a run? move it away") from error
+            reason = "it is no run's" if isinstance(error, (TypeError, KeyError)) else str(error)
+            raise UserError(
+                f"{folder} has no readable config.yaml ({reason}): restore it, or move the folder away"
+            ) from error
         if folder.name != found:
             raise UserError(
                 f"{folder} is foreign or edited: by its config.yaml it should be called {found}; "

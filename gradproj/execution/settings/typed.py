@@ -70,6 +70,8 @@ def _told(errors: Sequence[Any], form: Any, values: Mapping[str, Any], prefix: s
         return f"unknown key {key}: {suggest(str(path[-1]), _keys(_at(form, path[:-1])))}"
     if short:
         return f"{key} is too short, got {_value(values, path)!r}"
+    if error["type"] == "too_long":
+        return f"{key} is too long, at most {error['ctx']['max_length']} values are taken, got {error['input']!r}"
     if missing:
         return f"{key} is missing: it must be {describe(kind)}, such as {key}={example(kind)}"
     if not error["type"].endswith(SHAPED):
