@@ -26,8 +26,8 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_intermixed_args(arguments)
     if given.batch < 1:
         raise UserError(f"--batch must be a whole number, at least 1, got {given.batch}: type --batch 8")
-    settings = [one for one in given.arguments if "=" in one and not Path(one).is_dir()]
-    folders = [Path(one) for one in given.arguments if one not in settings]
+    settings = [argument for argument in given.arguments if "=" in argument and not Path(argument).is_dir()]
+    folders = [Path(argument) for argument in given.arguments if argument not in settings]
     if not folders:
         raise UserError("no run given: type gradproj score REWARD results/runs/RUN ...")
     if given.config_dir:

@@ -86,12 +86,12 @@ def cell(
 def total(cells: Iterable[Cell]) -> str:
     """Images to do, hours and gigabytes; what no record tells is said to be unknown."""
     cells = list(cells)
-    left = [sum(count for why, count in one.missing.items() if not why.startswith("given up")) for one in cells]
-    known = [(one, count) for one, count in zip(cells, left, strict=True) if count and one.seconds is not None]
-    hours = sum(count * (one.seconds or 0) for one, count in known) / 3600
-    gigabytes = sum(count * (one.megabytes or 0) for one, count in known) / 1000
+    left = [sum(count for why, count in cell.missing.items() if not why.startswith("given up")) for cell in cells]
+    known = [(cell, count) for cell, count in zip(cells, left, strict=True) if count and cell.seconds is not None]
+    hours = sum(count * (cell.seconds or 0) for cell, count in known) / 3600
+    gigabytes = sum(count * (cell.megabytes or 0) for cell, count in known) / 1000
     unknown = sum(left) - sum(count for _, count in known)
-    devices = " and ".join(sorted({one.device for one, _ in known}))
+    devices = " and ".join(sorted({cell.device for cell, _ in known}))
     lines = [f"{sum(left)} images to do in {len(cells)} runs"]
     if known:
         lines.append(f"about {hours:.2g} hours on one {devices}, scores and saving aside; {gigabytes:.2g} GB")
@@ -118,7 +118,7 @@ def _costs(runs: Sequence[Run]) -> tuple[float | None, str, float | None]:
                 image = ImageId.parse(path.stem)
                 seconds.append(float(run.table(image)["seconds"].iloc[-1]))
                 files = (path, *run.pictures(image).values())
-                sizes.append(sum(one.stat().st_size for one in files if one.exists()) / 1e6)
+                sizes.append(sum(file.stat().st_size for file in files if file.exists()) / 1e6)
         with contextlib.suppress(OSError, ValueError, KeyError):
             device = json.loads((run.folder / "env.json").read_text(encoding="utf-8"))["device"]
         if seconds:

@@ -17,7 +17,9 @@ from gradproj.pretrained.one_step import Dtype, OneStepModel, Resolution
 from gradproj.pretrained.precision import GradientRange
 from gradproj.types import Image, Latent
 
-DEFAULTS = {name: one.default for name, one in inspect.signature(SanaSprintPipeline.__call__).parameters.items()}
+DEFAULTS = {
+    name: parameter.default for name, parameter in inspect.signature(SanaSprintPipeline.__call__).parameters.items()
+}
 
 
 class SanaSprint(OneStepModel):

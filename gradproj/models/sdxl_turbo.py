@@ -85,5 +85,7 @@ class SDXLTurbo(OneStepModel):
         config = self.decoder.config
         if config.get("latents_mean") is None or config.get("latents_std") is None:
             return clean / config.scaling_factor
-        mean, std = (clean.new_tensor(one).view(1, -1, 1, 1) for one in (config.latents_mean, config.latents_std))
+        mean, std = (
+            clean.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (config.latents_mean, config.latents_std)
+        )
         return clean * std / config.scaling_factor + mean

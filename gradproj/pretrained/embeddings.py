@@ -74,7 +74,7 @@ class PromptEmbeddings:
         entries = {}
         for prompt in prompts:
             answers = pipeline.encode_prompt(prompt, device=self.encoder_device, **self.settings)
-            entries[prompt] = {name: one[0].cpu() for name, one in zip(self.names, answers, strict=True) if name}
+            entries[prompt] = {name: answer[0].cpu() for name, answer in zip(self.names, answers, strict=True) if name}
             self._write(prompt, entries[prompt])
         return entries
 
@@ -94,7 +94,7 @@ class PromptEmbeddings:
             return None
 
     def _write(self, prompt: str, tensors: dict[str, Tensor]) -> None:
-        content = save({name: one.contiguous() for name, one in tensors.items()}, {"key": self._key(prompt)})
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"key": self._key(prompt)})
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             place(self._path(prompt), content)

@@ -22,9 +22,9 @@ def recompute(network: nn.Module, policy: Policy, blocks: Iterable[nn.Module] = 
     """
     if policy == "none":
         return
-    known = [one for one in network.modules() if hasattr(one, "gradient_checkpointing")]
-    for one in known:
-        one.__dict__.update(gradient_checkpointing=True, _gradient_checkpointing_func=again)
+    known = [module for module in network.modules() if hasattr(module, "gradient_checkpointing")]
+    for module in known:
+        module.__dict__.update(gradient_checkpointing=True, _gradient_checkpointing_func=again)
     for block in blocks:
         block.forward = partial(again, block.forward)
     if policy == "full":

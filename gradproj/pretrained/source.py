@@ -114,7 +114,7 @@ class Source:
     def _check_room(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device) -> None:
         if device.type != "cuda":
             return
-        files = [path for one in layout.weight_patterns(parts, self.variant) for path in self.folder.glob(one)]
+        files = [path for pattern in layout.weight_patterns(parts, self.variant) for path in self.folder.glob(pattern)]
         needed = layout.count_parameters(files) * dtype.itemsize
         free, total = torch.cuda.mem_get_info(device)
         if needed > free:

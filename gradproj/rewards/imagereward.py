@@ -71,7 +71,7 @@ class ImageReward:
     def encode(self, prompts: Sequence[str]) -> Int[Tensor, "b 2 t"]:
         """Token ids and attention mask: the text encoder itself reads the picture, so it runs in every call."""
         encodings = self.tokenizer.encode_batch(list(prompts))
-        return torch.tensor([[one.ids, one.attention_mask] for one in encodings], device=self.device)
+        return torch.tensor([[encoding.ids, encoding.attention_mask] for encoding in encodings], device=self.device)
 
     def __call__(self, image: Image, text: Int[Tensor, "b 2 t"]) -> Score:
         return (self.network(fit(image, self.size, centre_torchvision), text) - MEAN) / STD

@@ -24,7 +24,7 @@ def before_after(run: Run, most: int = 16) -> Path | None:
     """
     recorded = run.scan().recorded
     both = ((recorded[image], run.pictures(image)) for image in sorted(recorded, key=str))
-    there = ((own, pair) for own, pair in both if all(one.exists() and one.stat().st_size for one in pair.values()))
+    there = ((own, pair) for own, pair in both if all(path.exists() and path.stat().st_size for path in pair.values()))
     pairs = [[open_rgb(path, own.get(kind)) for kind, path in pair.items()] for own, pair in islice(there, most)]
     if not pairs:
         return None

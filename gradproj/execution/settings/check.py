@@ -82,7 +82,11 @@ def _check_method(method: Method, latent: Tensor) -> None:
 
 
 def _needed(function: Any) -> list[str]:
-    return [name for name, one in inspect.signature(function).parameters.items() if one.default is one.empty]
+    return [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is parameter.empty
+    ]
 
 
 def _settings(optimizer: torch.optim.Optimizer) -> str:

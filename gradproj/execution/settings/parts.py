@@ -28,7 +28,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Any]:
     nodes = {"model": settings["model"], "method": settings["method"]}
     nodes |= {f"rewards.{name}": node for name, node in settings["rewards"].items()}
     prepared = [_prepare(node, key) for key, node in nodes.items()]
-    model, method, *rewards = all_of(*(partial(_build, one) for one in prepared))
+    model, method, *rewards = all_of(*(partial(_build, part) for part in prepared))
     return {"model": model, "method": method, "rewards": dict(zip(settings["rewards"], rewards, strict=True))}
 
 
@@ -50,17 +50,17 @@ class _Part:
 def _prepare(value: Any, key: str) -> Any:
     """``value`` with every node that has a ``_target_`` as a ``_Part``."""
     if isinstance(value, list):
-        return [_prepare(one, f"{key}.{index}") for index, one in enumerate(value)]
+        return [_prepare(item, f"{key}.{index}") for index, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if TARGET not in value:
-        return {name: _prepare(one, f"{key}.{name}") for name, one in value.items()}
+        return {name: _prepare(item, f"{key}.{name}") for name, item in value.items()}
     target, unfinished = _find(value[TARGET], key), value.get(PARTIAL, False)
     if not isinstance(unfinished, bool):
         raise UserError(f"{key}.{PARTIAL} must be true or false, got {unfinished!r}: type {key}.{PARTIAL}=true")
-    given = {name: one for name, one in value.items() if name not in (TARGET, PARTIAL)}
-    inner = {name: _prepare(one, f"{key}.{name}") for name, one in given.items()}
-    parts = {name: one for name, one in inner.items() if _holds_part(one)}
+    given = {name: item for name, item in value.items() if name not in (TARGET, PARTIAL)}
+    inner = {name: _prepare(item, f"{key}.{name}") for name, item in given.items()}
+    parts = {name: item for name, item in inner.items() if _holds_part(item)}
     arguments = checked(_form(target, parts, unfinished), given, f"{key}.")
     return _Part(key, target, arguments | parts, unfinished)
 
@@ -72,12 +72,12 @@ def _holds_part(value: Any) -> bool:
 
 def _build(value: Any) -> Any:
     if isinstance(value, list):
-        return [_build(one) for one in value]
+        return [_build(item) for item in value]
     if isinstance(value, dict):  # what all of them lack is told in one go
-        return dict(zip(value, all_of(*(partial(_build, one) for one in value.values())), strict=True))
+        return dict(zip(value, all_of(*(partial(_build, item) for item in value.values())), strict=True))
     if not isinstance(value, _Part):
         return value
-    arguments = {name: _build(one) for name, one in value.arguments.items()}
+    arguments = {name: _build(item) for name, item in value.arguments.items()}
     if value.unfinished:
         return partial(value.target, **arguments)
     try:
@@ -128,11 +128,13 @@ def _parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[Any, bool]]
         except ValueError:  # some built-in functions do not say what they take
             return found, False
         named = [
-            one for one in signature.parameters.values() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         ]
-        for one in named if function is target else named[1:]:  # a constructor's first is the new object
-            found.setdefault(one.name, (kinds.get(one.name, Any), one.default is one.empty))
-        if not any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values()):
+        for parameter in named if function is target else named[1:]:  # a constructor's first is the new object
+            found.setdefault(parameter.name, (kinds.get(parameter.name, Any), parameter.default is parameter.empty))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
             return found, True
     return found, False
 
@@ -140,7 +142,7 @@ def _parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[Any, bool]]
 def _callables(target: Callable[..., Any]) -> list[Callable[..., Any]]:
     """A function by itself; of a class the constructors, from its own to its oldest ancestor's."""
     own = (
-        [vars(one)["__init__"] for one in inspect.getmro(target) if "__init__" in vars(one)]
+        [vars(base)["__init__"] for base in inspect.getmro(target) if "__init__" in vars(base)]
         if inspect.isclass(target)
         else []
     )

@@ -95,13 +95,13 @@ def describe(kind: Any) -> str:
     if said := _said(kind):
         return said.words
     if origin is Annotated:
-        limits = [limit for one in arguments[1:] if (limit := _limit(one))]
+        limits = [limit for note in arguments[1:] if (limit := _limit(note))]
         return ", ".join([describe(arguments[0]), *limits])
     if origin is Literal:
         return _either(["null" if value is None else str(value) for value in arguments])
     if origin in (Union, types.UnionType):
-        members = [one for one in arguments if not (one is int and float in arguments)]
-        return _either(dict.fromkeys(word for one in members if (word := describe(one))))
+        members = [member for member in arguments if not (member is int and float in arguments)]
+        return _either(dict.fromkeys(word for member in members if (word := describe(member))))
     if origin in (list, tuple, set, frozenset, Sequence, Iterable):
         return "a list"
     if is_dataclass(kind) or is_typeddict(kind):
@@ -117,7 +117,7 @@ def example(kind: Any) -> str:
     if said := _said(kind):
         return said.example
     if origin is Annotated:
-        least = [one.ge for one in arguments[1:] if isinstance(one, annotated_types.Ge)]
+        least = [note.ge for note in arguments[1:] if isinstance(note, annotated_types.Ge)]
         return str(least[0]) if least else example(arguments[0])
     if origin is Literal:
         return "null" if arguments[0] is None else str(arguments[0])
@@ -130,7 +130,7 @@ def example(kind: Any) -> str:
 
 def _said(kind: Any) -> Said | None:
     found = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
-    return next((one for one in found if isinstance(one, Said)), None)
+    return next((note for note in found if isinstance(note, Said)), None)
 
 
 def _limit(limit: Any) -> str:
@@ -168,7 +168,7 @@ def _value(values: Any, path: Sequence[Any]) -> Any:
 
 
 def _keys(kind: Any) -> list[str]:
-    kind = next((one for one in _members(kind) if is_dataclass(one) or is_typeddict(one)), None)
+    kind = next((member for member in _members(kind) if is_dataclass(member) or is_typeddict(member)), None)
     return list(get_type_hints(kind)) if kind else []
 
 
@@ -177,7 +177,7 @@ def _members(kind: Any) -> list[Any]:
     if get_origin(kind) is Annotated:
         return _members(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        return [member for one in get_args(kind) for member in _members(one)]
+        return [member for argument in get_args(kind) for member in _members(argument)]
     return [kind]
 
 
