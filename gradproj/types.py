@@ -1,6 +1,8 @@
 """The vocabulary: Model, Reward, Method. (``Step`` is in ``optimize``, the record of an image in ``runs.record``.)"""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -31,6 +33,7 @@ class Model(Protocol):
     known, and its networks are fetched and loaded at their first use. A run uses every part once before its first
     image, so that missing or damaged files are reported before the work begins. A model or a reward that cannot take
     every prompt may have ``check_prompts(prompts)``, which raises ``ValueError`` for such a prompt and loads nothing.
+    A model with ``wants_gpu = True`` is not run on a processor unless a person says so.
     """
 
     @property
@@ -111,6 +114,19 @@ class Method:
     clip: float = float("inf")
 
 
+_device: ContextVar[torch.device | None] = ContextVar("device", default=None)
+
+
 def default_device() -> torch.device:
-    """The first GPU where there is one (hide it with ``CUDA_VISIBLE_DEVICES=``), else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where a part computes: on the device chosen by ``on_device``, else on the first GPU, else on the processor."""
+    return _device.get() or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def on_device(device: torch.device | None) -> Iterator[None]:
+    """Parts that are made inside of the block compute on ``device``; None: where ``default_device`` finds it best."""
+    before = _device.set(device)
+    try:
+        yield
+    finally:
+        _device.reset(before)

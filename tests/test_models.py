@@ -311,6 +311,7 @@ def test_runs_are_recorded_once_whatever_their_memory_policy_and_folder(tmp_path
         told |= {"resolution": 32, "source.cache": tmp_path / "prompts"}
         settings = [f"++model.{key}={value}" for key, value in told.items()]
         run = ["reward=shapes_aesthetic", 'prompts=["a red ring"]', "steps=3", f"results={tmp_path}/results"]
+        run += ["device=cpu"]
         return ["run", "-m", f"model={','.join(tiny.BUILDERS)}", *settings, *run, *more]
 
     here, moved = Path(tiny.home().name), tmp_path / "moved"

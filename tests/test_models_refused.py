@@ -204,6 +204,7 @@ def recorded(compose: Compose, to: Path, repo: object, variant: str) -> Run:
     settings = ["model.resolution=32", "model.dtype=float32"]
     settings += [f"model.source.{key}={value}" for key, value in told.items()]
     more = ["model=sd_turbo", "reward=shapes_aesthetic", "rewards=shapes", "prompts=[a red ring]", "steps=1"]
+    more += ["device=cpu"]
     run.run_once(compose(*more, f"results={to / variant}", *settings), "sd_turbo", "ours")
     return Run.open(next((to / variant / "runs").iterdir()))
 

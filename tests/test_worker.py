@@ -44,7 +44,8 @@ def test_a_run_notes_its_batch_shards_device_and_threads_and_a_finished_one_load
     facts = json.loads((first.run.folder / "env.json").read_text())
     assert (facts["batch"], facts["shards"], facts["threads"]) == (2, 2, 1) and facts["device"]
     said = capsys.readouterr().out.splitlines()[0]
-    assert said == f"{first.run.folder}: 0 of 3 images recorded, 3 to do, on {facts['device']}, threads=1"
+    assert said == f"{first.run.folder}: 0 of 3 images recorded, 3 to do, on {facts['device']} (cpu), threads=1"
+    assert facts["torch_device"] == "cpu"
     for loading in ("encode", "generate"):
         monkeypatch.setattr(Shapes, loading, lambda *_: pytest.fail("the model is loaded"))
     again = work("seeds=6", "batch=1", "shards=2", "threads=2")

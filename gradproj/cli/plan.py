@@ -55,7 +55,7 @@ def _weights(
     from gradproj.execution.settings.parts import parts
 
     try:
-        made = parts(settings)
+        made = parts({**settings, "device": "cpu"})  # nothing is computed: a plan is made where no GPU is, too
         check(made, settings, prompts)
         return {
             name: protocol.weights(name, part) for name, part in {"model": made["model"], **made["rewards"]}.items()

@@ -18,7 +18,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, help="a run's folder: results/runs/<run id>")
     parser.add_argument("image", help="<prompt id>-<seed>, as its record is called: 0003-1")
     parser.add_argument(
-        "settings", nargs="*", help="where weights are today, as for gradproj run: model.source.repo=/folder"
+        "settings",
+        nargs="*",
+        help="as for gradproj run: where weights are today (model.source.repo=/folder), device=cuda:1",
     )
     parser.add_argument("--batch", type=int, help="images side by side; default: as many as env.json says there were")
     parser.add_argument("--gif", action="store_true", help="write images/<image>.gif and a strip of the scored steps")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gradproj.errors import UserError
-from gradproj.execution import protocol, threads
+from gradproj.execution import devices, protocol, threads
 from gradproj.execution.animation import animate, png
 from gradproj.execution.display import Display
 from gradproj.execution.experiment import Experiment
@@ -44,8 +44,9 @@ def replay(
 ) -> bool:
     """Make ``image`` of the run in ``folder`` again and print the comparison; whether it is the same.
 
-    ``settings`` say where weights are today (``model.source.repo=/folder``), ``batch`` how many images were made side
-    by side (None: as env.json says). Start and kept picture are put where they are missing; ``gif`` adds an animation.
+    ``settings`` say where weights are today (``model.source.repo=/folder``) and the device, ``batch`` how many images
+    were made side by side (None: as env.json says). Start and kept picture are put where they are missing; ``gif`` adds
+    an animation.
     Making the parts calls what config.yaml names: code that is not gradproj's is refused unless ``trust``.
     """
     run = Run.open(folder.resolve())
@@ -65,6 +66,7 @@ def replay(
     if batch > MOST:
         raise UserError(f"--batch {batch} is more than a replay makes side by side: give at most --batch {MOST}")
     experiment = _experiment(run, settings)
+    print(f"on {environment.device_name(experiment.model.device)} ({experiment.model.device})", flush=True)
     with threads.chosen(facts.get("threads"), experiment.model.latent_shape):
         rows, pictures = _again(experiment, image, batch)
     again = pd.DataFrame(rows).reindex(columns=recorded.columns)
@@ -110,6 +112,7 @@ def _experiment(run: Run, settings: Sequence[str]) -> Experiment:
     """The parts that the run was made with; ``UserError`` where their weights are others today."""
     config = compose_stored(run.config, settings)
     made = parts(config)
+    devices.expect_gpu(made["model"], config["device"])
     for name, part in {"model": made["model"], **made["rewards"]}.items():
         then, today = run.config["weights"][name], protocol.weights(name, part)
         if today != then:

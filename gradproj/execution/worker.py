@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gradproj.execution import protocol, threads
+from gradproj.execution import devices, protocol, threads
 from gradproj.execution.batches import complete as complete_batches
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.missing import Missing
@@ -61,15 +61,16 @@ def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, metho
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         missing = _missing(run, share, settings["max_retries"], experiment.model.device)
         if missing:
+            devices.expect_gpu(experiment.model, settings["device"])
             for name, node in after.items():  # each is gone again before the generator comes
-                try_reward(name, make(node, f"rewards.{name}"), prompts, climbed=False)
+                try_reward(name, make(node, f"rewards.{name}", settings["device"]), prompts, climbed=False)
             rehearse(experiment, min(settings["batch"], len(missing)))
         run = _create(run, experiment, settings, min(settings["batch"], len(missing)))
         _set_damaged_aside(run, share)
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
         complete_batches(experiment, run, missing, settings["batch"])
         del experiment  # the held-out rewards get the memory that the generator had
-        _score_after(run, after, settings["batch"], share)
+        _score_after(run, after, settings, share)
     return _outcome(run, share, settings["max_retries"])
 
 
@@ -99,7 +100,7 @@ def _missing(run: Run, share: Share, retries: int, device: torch.device) -> Miss
     recorded = {image for image in found.recorded if image in share}
     given_up = {image for image, lines in progress.failures(run).items() if image in share and len(lines) > retries}
     missing = Missing(share, recorded | given_up)
-    here = f"on {device_name(device)}, threads={torch.get_num_threads()}"
+    here = f"on {device_name(device)} ({device}), threads={torch.get_num_threads()}"
     print(f"{run.folder}: {len(recorded)} of {len(share)} images recorded, {len(missing)} to do, {here}", flush=True)
     if given_up:
         print(f"{len(given_up)} that failed {retries + 1} times or more are given up and left alone", flush=True)
@@ -125,13 +126,14 @@ def _set_damaged_aside(run: Run, share: Share) -> None:
         )
 
 
-def _score_after(run: Run, after: Mapping[str, Any], batch: int, share: Share) -> None:
+def _score_after(run: Run, after: Mapping[str, Any], settings: Mapping[str, Any], share: Share) -> None:
     """The rewards of ``held_out=after``, one after another, from the saved pictures of this worker's images."""
     for path in scores.set_damaged_aside(run):
         print(f"a damaged file of scores was moved aside: {path}", flush=True)
     recorded = {image for image in run.recorded() if image in share}
     for name in scores.unscored(run, after, recorded):
-        rescore(run, name, make(after[name], f"rewards.{name}"), named_settings(after[name]), batch, recorded)
+        reward = make(after[name], f"rewards.{name}", settings["device"])
+        rescore(run, name, reward, named_settings(after[name]), settings["batch"], recorded)
 
 
 def _outcome(run: Run, share: Share, retries: int) -> Outcome:

@@ -33,6 +33,7 @@ class OneStepModel:
     answers: ClassVar[tuple[str | None, ...]]  # what the denoiser calls the answers of encode_prompt; None: not used
     vae_levels: ClassVar[str] = "block_out_channels"  # the key of the VAE's config that has an entry per level
     patch: ClassVar[int] = 1  # latent pixels a side that the denoiser takes together
+    wants_gpu: ClassVar[bool] = True
 
     def __init__(self, resolution: Resolution, dtype: Dtype, source: PipelineSource, memory: PipelineMemory) -> None:
         self.dtype, self.device, self.resolution = getattr(torch, dtype), default_device(), resolution

@@ -27,6 +27,7 @@ def describe(device: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "device": device_name(device),
+        "torch_device": str(device),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "driver": _driver() if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),

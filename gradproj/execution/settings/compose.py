@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 import hydra
@@ -15,27 +13,33 @@ from gradproj.execution.settings.overrides import COMPLAINTS, data_folder, expla
 from gradproj.execution.settings.parts import make
 from gradproj.runs.naming import is_own, named_settings, with_sources
 
-WHERE = re.compile(r"(model|rewards\.\w+)\.(source|memory)[.=]")
+WHERE = re.compile(r"device=|(model|rewards\.\w+)\.(source|memory)[.=]")
 KNOWN = re.compile(r"gradproj\.(models|rewards)\.\w+\.[A-Z]\w*|gradproj\.methods\.\w+\.method|torch\.optim\.[A-Z]\w*")
 
 
 def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """The reward of ``configs/rewards/<name>.yaml`` and its settings, as a run that scores it would have them."""
-    node: Any = OmegaConf.to_container(_compose([f"rewards=[{name}]", *overrides], "rewards", name), resolve=True)
-    return make(node, f"rewards.{name}"), named_settings(node)
+    composed = _compose([f"rewards=[{name}]", *overrides])
+    try:
+        node: Any = OmegaConf.to_container(composed.rewards[name], resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(explained(error)) from error
+    return make(node, f"rewards.{name}", composed.device), named_settings(node)
 
 
 def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """A run's stored config for ``parts.parts``: where gradproj's parts are, and how they fit, is as said today.
 
-    That is by the YAML files that the run was made of and ``overrides`` (``model.source.repo=/folder``): a run's
-    config.yaml leaves it out. Nothing else of a run can be changed: ``UserError`` for an override of another key.
+    That is by the YAML files that the run was made of and ``overrides`` (``model.source.repo=/folder``, ``device=cpu``)
+    because a run's config.yaml leaves it out. Nothing else of a run can be changed: ``UserError`` for an override of
+    another key.
     """
     for override in overrides:
         if not WHERE.match(override.lstrip("+")):
             raise UserError(
-                f"{override} would make another image than the recorded one: only where weights come from and how they "
-                "fit in memory can be said, such as model.source.repo=/folder; for other settings type gradproj run"
+                f"{override} would make another image than the recorded one: only where weights come from, how they "
+                "fit in memory and the device can be said, such as model.source.repo=/folder or device=cpu; for other "
+                "settings type gradproj run"
             )
     rewards = [name for name, settings in config["rewards"].items() if is_own(settings)]
     model = [f"model={config['names']['model']}"] if is_own(config["model"]) else []
@@ -43,7 +47,8 @@ def compose_stored(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> 
     today = {
         key: OmegaConf.to_container(composed[key], resolve=True) for key in ("model", "rewards") if key in composed
     }
-    return {key: with_sources(value, today.get(key)) for key, value in config.items()}
+    stored = {key: with_sources(value, today.get(key)) for key, value in config.items()}
+    return stored | {"device": composed.device}
 
 
 def unknown_code(config: Any, key: str = "") -> Iterator[str]:
@@ -60,10 +65,9 @@ def unknown_code(config: Any, key: str = "") -> Iterator[str]:
             yield from unknown_code(value, f"{key}{name}.")
 
 
-def _compose(overrides: Sequence[str], *keys: str) -> DictConfig:
-    """The composed config, or what stands under ``keys`` in it."""
+def _compose(overrides: Sequence[str]) -> DictConfig:
     try:
         with hydra.initialize_config_dir(str(data_folder("configs")), version_base="1.3"):
-            return reduce(getitem, keys, hydra.compose("config", list(overrides)))
+            return hydra.compose("config", list(overrides))
     except (*COMPLAINTS, OmegaConfBaseException) as error:
         raise UserError(explained(error)) from error

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from gradproj.errors import UserError
@@ -19,6 +20,7 @@ from gradproj.runs.naming import Share, target
 Part = dict[str, Any]  # a part's settings: ``_target_`` and what it takes, which ``parts`` checks
 Count = Annotated[int, Ge(1)]
 MIX = "'{shapes_matcher: 5, shapes_aesthetic: 1}'"
+DEVICE = "^(auto|cpu|cuda(:[0-9]{1,3})?)$"
 LARGEST = 100_000_000  # bytes of a prompt file: about a million prompts
 MOST = {"seeds": 10**12, "threads": 1024}  # what can be counted, and what a system gives
 
@@ -43,6 +45,7 @@ class Settings(TypedDict):
     max_skips: Count
     max_retries: Annotated[int, Ge(0)]
     threads: Annotated[int, Ge(1)] | None
+    device: Annotated[str | None, Field(pattern=DEVICE), Said("auto, cpu, cuda or a GPU such as cuda:1", "auto")]
     results: str
     untuned_lr: NotRequired[Any]  # this and the next two: YAML files refer to them, and check them where they arrive
     block: NotRequired[Any]

@@ -14,6 +14,7 @@ from hydra._internal.utils import _locate  # get_object logs what it then raises
 from typing_extensions import TypedDict
 
 from gradproj.errors import UserError, all_of
+from gradproj.execution import devices
 from gradproj.execution.settings.typed import STRICT, checked
 
 TARGET, PARTIAL = "_target_", "_partial_"
@@ -28,13 +29,19 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Any]:
     nodes = {"model": settings["model"], "method": settings["method"]}
     nodes |= {f"rewards.{name}": node for name, node in settings["rewards"].items()}
     prepared = [_prepare(node, key) for key, node in nodes.items()]
-    model, method, *rewards = all_of(*(partial(_build, part) for part in prepared))
+    with devices.chosen(settings.get("device")):
+        model, method, *rewards = all_of(*(partial(_build, part) for part in prepared))
     return {"model": model, "method": method, "rewards": dict(zip(settings["rewards"], rewards, strict=True))}
 
 
-def make(node: Mapping[str, Any], key: str) -> Any:
-    """The part of the settings ``node``, which stand under ``key`` (``rewards.clip``): checked, then made."""
-    return _build(_prepare(node, key))
+def make(node: Mapping[str, Any], key: str, device: str | None = None) -> Any:
+    """The part of the settings ``node``, which stand under ``key`` (``rewards.clip``): checked, then made.
+
+    ``device`` is the setting of this name.
+    """
+    prepared = _prepare(node, key)
+    with devices.chosen(device):
+        return _build(prepared)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _told(errors: Sequence[Any], form: Any, values: Mapping[str, Any], prefix: s
         return f"{key} is too long, at most {error['ctx']['max_length']} values are taken, got {error['input']!r}"
     if missing:
         return f"{key} is missing: it must be {describe(kind)}, such as {key}={example(kind)}"
-    if not error["type"].endswith(SHAPED):
+    if not error["type"].endswith(SHAPED) and not _said(kind):
         return f"{key or 'a setting'} does not fit: {error['msg']}, got {error['input']!r}"
     advice = "" if isinstance(path[-1], int) else f": type {key}={example(kind)}"
     return f"{key} must be {describe(kind)}, got {_value(values, path)!r}{advice}"
