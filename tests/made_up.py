@@ -13,6 +13,7 @@ from gradproj.runs.naming import ImageId
 
 SCORES = ("aesthetic", "matcher", "dual")
 PROMPTS, SEEDS, STEPS = 9, 3, 80
+GEOMETRIC = (0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 56, 60)  # what ``score_every: geometric`` scores below step 80
 
 
 def config(method: str, /, **changes: Any) -> dict[str, Any]:
@@ -50,14 +51,15 @@ def trajectory(method: str, image: int, steps: int, gain: float, start: float = 
 
 
 def make(results: Path, method: str = "ours", gain: float = 2.0, start: float = 0.0, /, **changes: Any) -> Run:
-    """Write a run as the runner does: only every tenth step, the last and the best carry scores."""
+    """Write a run as the runner does: only every tenth step (or GEOMETRIC), the last and the best carry scores."""
     run = Run.create(results, config(method, **changes), {"command": ["gradproj-run", f"method={method}", "steps=20"]})
-    last = run.config["steps"]
+    last, every = run.config["steps"], run.config["score_every"]
+    scored = GEOMETRIC if every == "geometric" else range(0, last + 1, every)
     for image in range(PROMPTS * SEEDS):
         rows = trajectory(method, image, last, gain, start)
         best = int(np.argmax([row["reward"] or 0.0 for row in rows]))
         for row in rows:
-            if int(row["step"] or 0) not in {*range(0, last + 1, run.config["score_every"]), last, best}:
+            if int(row["step"] or 0) not in {*scored, last, best}:
                 row |= dict.fromkeys(SCORES)
         run.write(ImageId(image // SEEDS, image % SEEDS), rows, {})
     return run

@@ -22,6 +22,7 @@ from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
 from gradproj.runs.folder import COLUMNS, Run
 from gradproj.runs.naming import ImageId
+from gradproj.runs.scored_steps import scored_steps
 from gradproj.types import Method
 
 OVERSHOOT: dict[str, Any] = {
@@ -177,6 +178,23 @@ def test_exactly_every_kth_the_last_and_the_best_step_are_scored(tmp_path: Path,
         for score in ("red", "target", "length"):
             assert set(np.flatnonzero(found[score].notna())) == {*range(0, 12, every), 11, best}
     assert off_grid or every == 1  # or the best step was put to no test
+
+
+def test_geometric_steps_are_scored_where_the_climb_is(tmp_path: Path) -> None:
+    run, _ = complete(tmp_path, steps=30, score_every="geometric")
+    for prompt in range(4):
+        found = numbers(run, prompt)
+        scored = {0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 30}
+        assert set(np.flatnonzero(found.red.notna())) == scored | {int(np.argmax(found.reward))}
+
+
+def test_geometric_steps_grow_by_the_root_of_two_and_have_the_papers_step() -> None:
+    steps = scored_steps(1000, "geometric")
+    assert steps[:11] == [0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40] and 60 in steps and steps[-1] == 1000
+    long = [step for step in steps if step >= 20 and step not in (60, 1000)]
+    assert np.array(long[1:]) / long[:-1] == pytest.approx(math.sqrt(2), rel=0.03)
+    assert scored_steps(60, "geometric")[-2:] == [56, 60] and scored_steps(1, "geometric") == [0, 1]
+    assert scored_steps(25, 10) == [0, 10, 20, 25] and scored_steps(20, 10) == [0, 10, 20]
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -10,7 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GRADPROJ
-from made_up import PROMPTS, SCORES, SEEDS, STEPS, config, frame, make, prompt_interval, row, table, trajectory
+from made_up import (
+    GEOMETRIC,
+    PROMPTS,
+    SCORES,
+    SEEDS,
+    STEPS,
+    config,
+    frame,
+    make,
+    prompt_interval,
+    row,
+    table,
+    trajectory,
+)
 
 from gradproj.report import summary
 from gradproj.report.build import build
@@ -69,12 +82,15 @@ def test_equal_target_is_numpys_interp(built: tuple[Path, dict[str, Run]]) -> No
     top = min(mean["aesthetic"].max() for mean in means.values())
     start = means["ours"].loc[0, "aesthetic"]
     assert len(lines) == 9
+    for_level = lines[lines.share == 1].set_index("method").between_steps
+    assert for_level["none"] == "80"  # the one whose highest mean is the level, at a scored step
     for _, line in lines.iterrows():
         mean = means[line.method]
         level = start + line.share * (top - start)
         rising = np.maximum.accumulate(mean["aesthetic"])  # its first crossings are the curve's own
         step = np.interp(level, rising, mean.index) if line.share < 1 else line.step
         assert line.level == pytest.approx(level, rel=1e-5)
+        assert line.between_steps in (f"{step // 10 * 10:.0f}-{step // 10 * 10 + 10:.0f}", "80")
         assert line.step == pytest.approx(step, abs=1e-3)
         assert np.interp(line.step, mean.index, mean["aesthetic"]) == pytest.approx(level, rel=1e-5)
         assert line.seconds_per_image == pytest.approx(np.interp(step, mean.index, mean["seconds"]), rel=1e-3)
@@ -85,6 +101,22 @@ def test_equal_target_is_numpys_interp(built: tuple[Path, dict[str, Run]]) -> No
             assert line[score] == pytest.approx(images.mean(), rel=1e-4)
             assert line[f"{score}_low"] == pytest.approx(low, abs=0.1 * (high - low))
             assert line[f"{score}_high"] == pytest.approx(high, abs=0.1 * (high - low))
+
+
+def test_runs_scored_at_other_steps_are_crossed_between_their_own(tmp_path: Path) -> None:
+    coarse, fine = make(tmp_path, "none"), make(tmp_path, "ours", score_every="geometric")
+    build(tmp_path)
+    for _, line in table(tmp_path, "equal_target").iterrows():
+        steps = [*range(0, STEPS + 1, 10)] if line.method == "none" else [*GEOMETRIC, STEPS]
+        run = coarse if line.method == "none" else fine
+        mean = frame(run).groupby("step").aesthetic.mean().loc[steps]
+        after = next(index for index, value in enumerate(mean) if value >= line.level * (1 - 1e-6))
+        around = f"{steps[after - 1]}-{steps[after]}"
+        assert line.between_steps in ((str(steps[after]), around) if line.share == 1 else (around,))
+        assert steps[after - 1] < line.step <= steps[after]
+    points = table(tmp_path, "hypervolume").groupby("method").scored_steps.unique()
+    assert points["none"] == [9] and points["ours"] == [len(GEOMETRIC) + 1]
+    assert row(table(tmp_path), "ours", 60).steps == 60  # the paper's step is scored whatever the rule
 
 
 def test_keep_best_takes_the_row_of_the_highest_reward(tmp_path: Path) -> None:

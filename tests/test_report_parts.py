@@ -133,6 +133,7 @@ def test_time_to_target_is_numpys_interp(built: tuple[Path, dict[str, Run]]) -> 
         step = np.interp(level, rising, steps)
         assert line.ours_step == pytest.approx(step, rel=1e-3)
         assert line.step_share == pytest.approx(step / STEPS, rel=1e-3)
+        assert line.ours_between_steps == f"{step // 10 * 10:.0f}-{step // 10 * 10 + 10:.0f}"
         assert line.ours_seconds == pytest.approx(np.interp(step, steps, means.seconds), rel=1e-3)
         assert line.ours_step_low <= step <= line.ours_step_high
     assert lines.loc["none"].ours_step < 0.5 * STEPS

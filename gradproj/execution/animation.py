@@ -11,6 +11,7 @@ from gradproj.files import place
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 from gradproj.runs.pictures import strip
+from gradproj.runs.scored_steps import scored_steps
 
 FRAMES, SIDE, PAUSE = 60, 256, 80  # at most so many pictures, pixels, milliseconds each
 
@@ -27,7 +28,7 @@ def animate(run: Run, image: ImageId, pictures: Mapping[int, Picture]) -> Iterat
     durations = [PAUSE] * len(others) + [20 * PAUSE]
     buffer = io.BytesIO()
     first.save(buffer, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
-    scored = sorted({*range(0, last + 1, run.config["score_every"]), last})
+    scored = scored_steps(last, run.config["score_every"])
     still = strip([(str(step), pictures[step]) for step in scored], side=min(SIDE, pictures[0].width * 4))
     for name, content in {f"{image}.gif": buffer.getvalue(), f"{image}-steps.png": still}.items():
         place(run.images / name, content)

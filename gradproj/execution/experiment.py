@@ -30,7 +30,7 @@ class Experiment:
     prompts: Sequence[str]
     steps: int
     keep: str
-    score_every: int
+    score_every: int | str
     max_skips: int
 
     def iterate(self, images: Sequence[ImageId], steps: int) -> Iterator[Step]:

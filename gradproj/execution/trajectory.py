@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradproj.execution import protocol
 from gradproj.optimize import Step
+from gradproj.runs.scored_steps import scored_steps
 from gradproj.spectrum import distance, flatness
 
 BLOCK = 16  # B of the latent's recorded statistics, the same for every method
@@ -53,16 +54,20 @@ class ImageTrajectory:
 
 
 class BatchTrajectory:
-    """The images of one batch. ``rewards`` (name -> reward) score the pictures; ``prompts`` has the text of each."""
+    """The images of one batch.
 
-    def __init__(self, rewards: Mapping[str, Any], prompts: Sequence[str], steps: int, score_every: int) -> None:
-        self.rewards, self.steps, self.score_every = rewards, steps, score_every
+    ``rewards`` (name -> reward) score the pictures at the ``scored_steps(steps, score_every)``, and ``prompts`` has the
+    text of each.
+    """
+
+    def __init__(self, rewards: Mapping[str, Any], prompts: Sequence[str], steps: int, score_every: int | str) -> None:
+        self.rewards, self.scored = rewards, set(scored_steps(steps, score_every))
         self.images = [ImageTrajectory(prompt) for prompt in prompts]
         self.first: Tensor | None = None  # latents of step 0, (b, N)
 
     def add(self, step: Step) -> None:
-        """Add one row per image; pictures are scored at every ``score_every``-th step and at the last."""
-        scored = step.index % self.score_every == 0 or step.index == self.steps
+        """Add one row per image; pictures are scored where they are to be."""
+        scored = step.index in self.scored
         for image, row, picture in zip(self.images, self._rows(step, scored), step.image, strict=True):
             image.add(row, picture)
         if scored:

@@ -14,7 +14,6 @@ from gradproj.runs.naming import LOOP, fingerprint, target, target_label
 
 BASELINE = "ours"  # the label of the method that the others are compared with
 START = "start"  # the label of the pictures without optimisation, with which every run begins
-EARLY = 60  # the step at which the paper reports each method a first time
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,12 @@ def step_at(steps: NDArray[np.int64], position: float) -> float:
     return float(np.interp(position, np.arange(len(steps)), steps))
 
 
+def between(steps: NDArray[np.int64], position: float) -> str:
+    """The scored steps on both sides of a position, as "14-20"; one step alone where the position is a point."""
+    before, after = steps[int(np.floor(position))], steps[int(np.ceil(position))]
+    return str(before) if before == after else f"{before}-{after}"
+
+
 def area(x: Array, y: Array, corner: tuple[float, float]) -> Any:
     """The area that the points (``x``, ``y``), (..., points) each, dominate above ``corner``: (...,).
 

@@ -41,7 +41,7 @@ class Settings(TypedDict):
     shards: Count
     keep: Literal["last", "best"]
     held_out: Literal["during", "after"]
-    score_every: Count
+    score_every: Count | Literal["geometric"]
     max_skips: Count
     max_retries: Annotated[int, Ge(0)]
     threads: Annotated[int, Ge(1)] | None

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproj.report.compare import EARLY, Comparison
+from gradproj.report.compare import Comparison
 from gradproj.report.gap import GAP, gap
 from gradproj.report.load import Curves
 from gradproj.report.page.thumbnails import BLOCK, Thumbnails, pictures
+from gradproj.runs.scored_steps import EARLY
 
 
 def head(title: str, comparisons: Sequence[Comparison], thumbnails: Thumbnails) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradproj.report.compare import BASELINE, EARLY
+from gradproj.report.compare import BASELINE
 from gradproj.report.load import Curves
+from gradproj.runs.scored_steps import EARLY
 
 # Okabe and Ito's colours, which all common kinds of colour vision tell apart. A method has one colour in all plots.
 COLOURS = {"ours": "#D55E00", "mpgr": "#0072B2", "prno": "#009E73", "reno": "#CC79A7", "none": "#7F7F7F"}

@@ -2,16 +2,16 @@
 
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference
 from gradproj.report.compare import BASELINE, START, Comparison
-from gradproj.report.curve import at, crossing, step_at
+from gradproj.report.curve import at, between, crossing, step_at
 from gradproj.report.table import Column, Row, Table
 
 SHARES = (0.5, 0.75, 1.0)  # of the way from the start to the highest level that every method's mean reaches
 TITLE = "Methods at equal target"
 NOTE = (
     f"Level: a share of the way from the {START} to the highest mean target that every method reaches. Step: where a "
-    "method's mean target first reaches it (linear between scored steps). Held-out scores: means at that step, in "
-    f"brackets their 95 % interval ({RESAMPLES} resamples of the prompts, the crossing held fixed); the paired "
-    "differences to ours are in equal_target.csv."
+    "method's mean target first reaches it, linear between the two scored steps around it, which are named. Held-out "
+    f"scores: means at that step, in brackets their 95 % interval ({RESAMPLES} resamples of the prompts, the crossing "
+    "held fixed); the paired differences to ours are in equal_target.csv."
 )
 
 
@@ -20,7 +20,7 @@ def table(comparison: Comparison) -> Table:
     target, *held_out = comparison.scored_everywhere
     four = ".{digits}f"
     columns = [Column("level", target, four), Column("share", form=".0%"), Column("method"), Column("step", form=".1f")]
-    columns += [Column("seconds_per_image", "s/image", ".4g")]
+    columns += [Column("between_steps", "between steps"), Column("seconds_per_image", "s/image", ".4g")]
     columns += [Column(score, form=four, ends=score) for score in held_out]
     return Table(comparison.title, [*columns, Column("n")], rows(comparison), NOTE)
 
@@ -44,6 +44,7 @@ def rows(comparison: Comparison) -> list[Row]:
             position = crossing(means[label], level)
             line = comparison.names | {"share": share, "level": level, "method": label, "run": curves.run.folder.name}
             line |= {"n": len(comparison.prompts), "step": step_at(curves.steps, position)}
+            line |= {"between_steps": between(curves.steps, position)}
             line |= {"seconds_per_image": at(curves.seconds, position).mean()}
             for score in held_out:
                 values = at(curves.scores[score], position)

@@ -13,7 +13,8 @@ NOTE = (
     "Dominated area (hypervolume) of each method's curve of means over its scored steps, target against one held-out "
     "score, above a corner shared by all methods: the start's target and the lowest held-out mean of any of them. As a "
     "share of the box up to the highest means of any of them; in brackets its 95 % interval "
-    f"({RESAMPLES} resamples of the prompts, corner and box held fixed). Areas in the scores' own units and the "
+    f"({RESAMPLES} resamples of the prompts, corner and box held fixed). Scored steps: how many points the curve has; "
+    "one of fewer points dominates less, so compare methods with the same ones. Areas in the scores' own units and the "
     "paired difference to ours are in hypervolume.csv. Higher is better."
 )
 
@@ -27,10 +28,10 @@ def table(comparison: Comparison) -> Table:
     shares = {label: {"method": label, "n": len(comparison.prompts)} for label in comparison.methods if lines}
     for line in lines:
         ends = {f"{line['held_out']}_{end}": line[f"share_{end}"] for end in ("low", "high")}
-        shares[line["method"]] |= {line["held_out"]: line["share"]} | ends
+        shares[line["method"]] |= {line["held_out"]: line["share"], "scored_steps": line["scored_steps"]} | ends
     scores = [Column(score, form=".3f", ends=score, competes=lambda row: True)
               for score in comparison.scored_everywhere[1:]]  # fmt: skip
-    columns = [Column("method"), *scores, Column("n")]
+    columns = [Column("method"), *scores, Column("scored_steps", "scored steps"), Column("n")]
     return Table(comparison.title, columns, lines, NOTE, list(shares.values()))
 
 
@@ -59,6 +60,7 @@ def rows(comparison: Comparison) -> list[Row]:
             dominated = float(area(*means[label], corner))
             line = {"comparison": comparison.name, "target": target, "held_out": score, "method": label}
             line |= {"run": curves.run.folder.name, "n": len(comparison.prompts), "area": dominated}
+            line |= {"scored_steps": len(curves.steps)}
             line |= {"target_corner": corner[0], "held_out_corner": corner[1]}
             line |= _share("share", dominated, drawn[label], box, len(bootstrap.images))
             if BASELINE in means and label != BASELINE:

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from gradproj.report.compare import EARLY, START, Comparison
+from gradproj.report.compare import START, Comparison
 from gradproj.report.load import LATENT, Curves
 from gradproj.report.table import Column, Row, Table
+from gradproj.runs.scored_steps import EARLY
 
 TITLE = "The latent"
 NOTE = (

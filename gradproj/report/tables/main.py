@@ -6,9 +6,10 @@ import numpy as np
 
 from gradproj.report import paper
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap, difference
-from gradproj.report.compare import BASELINE, EARLY, START, Comparison
+from gradproj.report.compare import BASELINE, START, Comparison
 from gradproj.report.load import Curves
 from gradproj.report.table import Column, Row, Table
+from gradproj.runs.scored_steps import EARLY
 
 TITLE = "Main table"
 NOTE = (

@@ -5,17 +5,17 @@ import numpy as np
 from gradproj.report import paper
 from gradproj.report.bootstrap import RESAMPLES, Bootstrap
 from gradproj.report.compare import BASELINE, Comparison
-from gradproj.report.curve import at, crossing, step_at
+from gradproj.report.curve import at, between, crossing, step_at
 from gradproj.report.load import Array, Curves
 from gradproj.report.table import Column, Row, Table
 
 TITLE = "Time to target"
 NOTE = (
     "Level: the mean target that each other method ends at. Ours at step, and seconds: where ours' mean target first "
-    "reaches that level (linear between scored steps), and the share this is of the other's steps and seconds. In "
-    f"brackets the 95 % interval of the step ({RESAMPLES} resamples of the prompts, level included). never: not within "
-    "its steps. Bold: the highest level. Seconds are the records' own: compare them only where all runs had the "
-    "machine to themselves."
+    "reaches that level, linear between the two scored steps around it, which are named, and the share this is of the "
+    f"other's steps and seconds. In brackets the 95 % interval of the step ({RESAMPLES} resamples of the prompts, "
+    "level included). never: not within its steps. Bold: the highest level. Seconds are the records' own: compare them "
+    "only where all runs had the machine to themselves."
 )
 
 
@@ -28,6 +28,7 @@ def table(comparison: Comparison) -> Table:
         Column("steps"),
         Column("seconds", "s/image", ".4g"),
         Column("ours_step", "ours at step", ".1f", "ours_step", ".0f", never="never"),
+        Column("ours_between_steps", "between steps"),
         Column("step_share", "of its steps", ".0%"),
         Column("ours_seconds", "ours s/image", ".2f"),
         Column("seconds_share", "of its seconds", ".0%"),
@@ -52,13 +53,14 @@ def rows(comparison: Comparison) -> list[Row]:
         ends, steps, seconds = curves.scores[target][:, -1], curves.steps[-1], curves.seconds[:, -1].mean()
         line = {"comparison": comparison.name, "target": target, "against": label, "run": curves.run.folder.name}
         line |= {"n": len(ends), "level": ends.mean(), "steps": int(steps), "seconds": seconds}
-        line |= dict.fromkeys(("ours_step", "step_share", "ours_seconds", "seconds_share"), np.nan)
+        line |= {"ours_step": np.nan, "ours_between_steps": ""}
+        line |= dict.fromkeys(("step_share", "ours_seconds", "seconds_share"), np.nan)
         line |= _interval(ours, drawn, bootstrap.means(ends), len(bootstrap.images))
         if mean.max() >= ends.mean():
             position = crossing(mean, ends.mean())
             step, taken = step_at(ours.steps, position), at(ours.seconds, position).mean()
-            line |= {"ours_step": step, "step_share": step / steps}
-            line |= {"ours_seconds": taken, "seconds_share": taken / seconds}
+            line |= {"ours_step": step, "ours_between_steps": between(ours.steps, position)}
+            line |= {"step_share": step / steps, "ours_seconds": taken, "seconds_share": taken / seconds}
         lines.append(line | paper.time(comparison, label, int(steps)))
     return lines
 
