@@ -36,28 +36,53 @@ def expand(y: Complex[Tensor, "b half"]) -> Float[Tensor, "b n"]:
 
 
 @torch.no_grad()
-def project(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, "b *latent"]:
+def project(x: Float[Tensor, "b *latent"], block: int = 16, guard: float = 0.0) -> Float[Tensor, "b *latent"]:
     """The nearest point of the feasible set, per sample: ||project(x)||^2 = N, project(c x) = project(x) for c > 0.
 
     ``x`` is float32 or float64 of any finite scale. ``block`` is B, at least 2, and 2 B must divide N. No gradient is
     passed on. Where several points are nearest (for a block of zeros, or of many equal magnitudes), the earlier
     coefficients get more, and zeros get phase 0, so that the result is always the same. Raises ``ValueError`` for a
     dtype or size that does not fit, and for a sample that is all zero or not finite, which has no direction to keep.
+
+    With a ``guard`` above 0 the result is not exact, but what absolute guards of that size make of it: see
+    ``project_coefficients``.
     """
-    if x.ndim < 2:
-        raise ValueError(f"project needs a batch (b, *latent), got shape {tuple(x.shape)}: add x[None]")
+    peak = peaks(x)
     flat = x.flatten(1)
     check_size(flat.shape[1], block)
+    return expand(project_coefficients(compact(flat / peak), block, guard / peak)).view_as(x)
+
+
+def peaks(x: Float[Tensor, "b *latent"]) -> Float[Tensor, "b 1"]:
+    """The largest absolute entry of each sample, which it is divided by so that no square leaves the number range.
+
+    Raises ``ValueError`` unless ``x`` is a batch of float32 or float64 samples that are finite and not all zero.
+    """
+    if x.ndim < 2:
+        raise ValueError(f"a projection needs a batch (b, *latent), got shape {tuple(x.shape)}: add x[None]")
     if x.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"project needs float32 or float64, got {x.dtype}: cast the latent up first")
-    peak = flat.abs().amax(dim=1, keepdim=True)
+        raise ValueError(f"a projection needs float32 or float64, got {x.dtype}: cast the latent up first")
+    peak = x.flatten(1).abs().amax(dim=1, keepdim=True)
     if not bool(((peak > 0) & peak.isfinite()).all()):
-        raise ValueError("project needs every sample finite and not all zero: leave the others out")
-    y = compact(flat / peak).unflatten(1, (-1, block))
-    magnitude = torch.hypot(y.real, y.imag)  # abs() loses the smallest coefficients, whose squares underflow
-    known = magnitude >= torch.finfo(x.dtype).tiny
-    phase = torch.where(known, y / magnitude.where(known, 1), 1)
-    return expand((project_magnitudes(magnitude) * phase).flatten(1)).view_as(x)
+        raise ValueError("a projection needs every sample finite and not all zero: leave the others out")
+    return peak
+
+
+def project_coefficients(
+    y: Complex[Tensor, "b half"], block: int, guard: Float[Tensor, "b 1"] | float = 0.0
+) -> Complex[Tensor, "b half"]:
+    """Complex coefficients, white in the mean, moved block by block to the nearest that have both norms.
+
+    ``y`` is in units in which its largest coefficients are around 1. A positive ``guard``, in the same units, gives the
+    arithmetic of absolute guards: the magnitude that a phase is divided by and the sum of the magnitudes that a block
+    keeps are each at least the guard, so that coefficients below it fade and the norms no longer hold.
+    """
+    blocks = y.unflatten(1, (-1, block))
+    magnitude = torch.hypot(blocks.real, blocks.imag)  # abs() loses the smallest coefficients: their squares underflow
+    known = magnitude >= torch.finfo(magnitude.dtype).tiny
+    least = torch.as_tensor(guard, dtype=magnitude.dtype, device=magnitude.device)[..., None]
+    phase = torch.where(known, blocks / magnitude.where(known, 1).maximum(least), (least == 0).to(magnitude.dtype))
+    return (project_magnitudes(magnitude, least) * phase).flatten(1)
 
 
 @torch.no_grad()
@@ -97,12 +122,17 @@ def check_size(n: int, block: int) -> None:
         )
 
 
-def project_magnitudes(magnitude: Float[Tensor, "... block"]) -> Float[Tensor, "... block"]:
+def project_magnitudes(
+    magnitude: Float[Tensor, "... block"], guard: Float[Tensor, "..."] | float = 0.0
+) -> Float[Tensor, "... block"]:
     """Nearest m >= 0 with sum m = (sqrt(pi)/2) B and sum m^2 = B for each row of B magnitudes, finite and >= 0.
 
     All points of that set have the same norm, so the nearest has the largest inner product with the magnitudes. All
     have the same sum, too, so adding a constant to the magnitudes or scaling them leads to the same point. For accuracy
     they are therefore measured downwards from the largest, in units of their own spread.
+
+    A row whose kept magnitudes sum to less than ``guard`` (which broadcasts over the rows) comes out smaller by that
+    factor. Magnitudes that tie are taken to be a guard apart, as noise of that size would have them.
     """
     block = magnitude.shape[-1]
     total, critical = math.sqrt(math.pi) / 2 * block, math.pi * block / 4
@@ -120,5 +150,6 @@ def project_magnitudes(magnitude: Float[Tensor, "... block"]) -> Float[Tensor, "
     below = torch.nn.functional.pad(w[..., least:], (0, 1), value=-math.inf)  # w_{n+1}
     first = (threshold >= below).to(torch.int8).argmax(dim=-1, keepdim=True)
     kept = (w - threshold.gather(-1, first)).clamp(min=0)
-    kept = kept * (total / kept.sum(dim=-1, keepdim=True))
+    enough = torch.where(spread > 0, guard / spread.where(spread > 0, 1), 0)  # the guard in units of the spread
+    kept = kept * (total / kept.sum(dim=-1, keepdim=True).maximum(enough))
     return torch.empty_like(kept).scatter_(-1, order, kept)

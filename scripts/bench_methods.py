@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from gradproj.methods import mpgr, none, ours, prno, reno
+from gradproj.methods import intervals, mpgr, none, ours, planar, prno, reno
 from gradproj.models.shapes import Shapes
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import optimize
@@ -32,6 +32,10 @@ METHODS = {
     "reno": reno.method(adam, clip=0.03, weight=0.01),
     "prno": prno.method(adam, clip=0.03, weight=1.0, dimension=4, permutations=100),
     "mpgr": mpgr.method(adam, clip=0.03, weight=1.0, power_weight=25.0, power_mean=0.875),
+    "intervals": intervals.method(
+        adam, clip=0.03, tile=32, significance=1e-4, project_gradient=True, project_latent=True
+    ),
+    "planar": planar.method(adam, clip=0.03, block=16, project_gradient=True, project_latent=True),
     "ours": ours.method(adam, clip=0.03, block=16, project_gradient=True, project_latent=True),
 }
 

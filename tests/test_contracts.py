@@ -65,7 +65,9 @@ def _build(group: str, name: str) -> Any:
 def test_something_of_every_group_is_found() -> None:
     assert {"shapes", "flux"} <= set(MODELS)
     assert {"shapes_aesthetic", "shapes_matcher", "shapes_heldout", "shapes_rendering", "aesthetic"} <= set(REWARDS)
-    assert {"none", "reno", "prno", "mpgr", "ours"} <= set(METHODS)
+    assert {"none", "reno", "prno", "mpgr", "intervals", "ours", "ours_gradient", "ours_latent", "planar"} <= set(
+        METHODS
+    )
 
 
 @pytest.mark.parametrize("check", contract.MODEL, ids=lambda check: check.__name__)

@@ -211,12 +211,21 @@ NATIVE = {
     "mpgr": (NESTEROV, 0.01, 500, "last"),
     "none": (ADAM_SETTINGS, 0.03, 200, "last"),
     "ours": (ADAM_SETTINGS, 0.03, 200, "last"),
+    "ours_gradient": (ADAM_SETTINGS, 0.03, 200, "last"),
+    "ours_latent": (ADAM_SETTINGS, 0.03, 200, "last"),
+    "intervals": (ADAM_SETTINGS, 0.03, 200, "last"),
+    "planar": (ADAM_SETTINGS, 0.03, 200, "last"),
 }
+EXACT = {"block": 16, "guard": 0, "clamp": None}
 PUBLISHED = {
     "reno": {"weight": 0.01},
     "prno": {"weight": 1.0, "dimension": 4, "permutations": 100},
     "mpgr": {"weight": 1.0, "power_weight": 25.0, "power_mean": 0.875},
-    "ours": {"block": 16, "project_gradient": True, "project_latent": True},
+    "ours": EXACT | {"project_gradient": True, "project_latent": True},
+    "ours_gradient": EXACT | {"project_gradient": True, "project_latent": False},
+    "ours_latent": EXACT | {"project_gradient": False, "project_latent": True},
+    "intervals": {"significance": 1e-4, "project_gradient": True, "project_latent": True},
+    "planar": {"block": 16, "project_gradient": True, "project_latent": True},
     "none": {},
 }
 
@@ -243,10 +252,18 @@ def test_native_protocol_has_the_published_settings(name: str, compose):
 def test_common_protocol_is_our_adam_clip_and_steps_for_every_method(name: str, compose):
     config = compose(f"method={name}")
     assert (config.steps, config.keep, config.protocol) == (200, "last", "common")
-    fixed = PUBLISHED[name] | {key: value for key, value in config.tuned.shapes_aesthetic[name].items() if key != "lr"}
+    tuned = dict(config.tuned.shapes_aesthetic.get(name, {}))
+    rate = {"lr": tuned.pop("lr", config.untuned_lr)}
+    fixed = PUBLISHED[name] | tuned
     assert {key: config.method[key] for key in fixed} == fixed
-    lr = config.tuned.shapes_aesthetic[name].lr
-    assert_method(config, (ADAM_SETTINGS[0], ADAM_SETTINGS[1] | {"lr": lr}), 0.03)
+    assert_method(config, (ADAM_SETTINGS[0], ADAM_SETTINGS[1] | rate), 0.03)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_every_method_has_its_own_tuned_rate(name: str, compose):
+    config = compose(f"method={name}", f"++tuned.shapes_aesthetic.{name}.lr=0.3")
+    assert config.method.optimizer.lr == 0.3
+    assert compose(f"method={name}", "reward=one_without_tuning").method.optimizer.lr == 0.02
 
 
 def test_a_method_setting_is_an_override_away(compose):

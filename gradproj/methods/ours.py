@@ -7,7 +7,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from gradproj.spectrum import project
-from gradproj.types import Method, OptimizerMaker, Positive, follow_gradient, stay
+from gradproj.types import Method, NotNegative, OptimizerMaker, Positive, follow_gradient, stay
 
 
 def method(
@@ -16,16 +16,26 @@ def method(
     block: Annotated[int, Ge(2)],
     project_gradient: bool,
     project_latent: bool,
+    guard: NotNegative = 0.0,  # this and the next have defaults for the records that were made before they were there
+    clamp: Positive | None = None,
 ) -> Method:
     """``block`` is the paper's B, and the two switches are the ablation of its Appendix H.
 
-    ``clip`` bounds the norm after the projection. As every projected gradient has norm sqrt(N), it is then a constant
+    ``guard`` is that of ``spectrum.project``: 0 is exact, and 1e-6 is the arithmetic of a public port of the authors'
+    code, in which gradients of rms 1e-6 and below come out shorter and turned. ``clamp`` bounds the absolute value of
+    every entry of the projected gradient, which has rms 1. Raises ``ValueError`` for a clamp without that projection,
+    because other gradients have no scale of their own.
+
+    ``clip`` bounds the norm after all of this. As every projected gradient has norm sqrt(N), it is then a constant
     factor, which Adam cancels.
     """
-    onto_set = partial(project, block=block)
+    if clamp is not None and not project_gradient:
+        raise ValueError("a clamp is for projected gradients: type method.project_gradient=true, or method.clamp=null")
+    onto_set = partial(project, block=block, guard=guard)
 
     def direction(latent: Tensor, reward_gradient: Tensor, rng) -> Tensor:
-        return onto_set(reward_gradient)
+        projected = onto_set(reward_gradient)
+        return projected if clamp is None else projected.clamp(-clamp, clamp)
 
     return Method(
         optimizer,

@@ -127,10 +127,12 @@ def _labelled(group: Sequence[Curves]) -> dict[str, Curves]:
         settings = [f"{key}={typed(value)}" for key, value in _apart(_settings(curves), like).items()]
         label = f"{method} ({', '.join(settings)})" if settings else method
         labels[label if label not in labels else f"{label} [{fingerprint(curves.run.config)}]"] = curves
-    return {
-        label: labels[label]
-        for label in sorted(labels, key=lambda label: (label.startswith(BASELINE), _natural(label)))
-    }
+    return {label: labels[label] for label in sorted(labels, key=_place)}
+
+
+def _place(label: str) -> tuple[bool, bool, list[str | float]]:
+    """Where a label stands: what ours is compared with, then the other forms of ours, then ours."""
+    return label.startswith(BASELINE), label.partition(" ")[0] == BASELINE, _natural(label)
 
 
 def _settings(curves: Curves) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from gradproj.report.compare import BASELINE
 from gradproj.report.load import Curves
 from gradproj.runs.scored_steps import EARLY
 
-# Okabe and Ito's colours, which all common kinds of colour vision tell apart. A method has one colour in all plots.
+# A method has one colour in all plots: Okabe and Ito's, which all common kinds of colour vision tell apart, and two of
+# Tol's.
 COLOURS = {"ours": "#D55E00", "mpgr": "#0072B2", "prno": "#009E73", "reno": "#CC79A7", "none": "#7F7F7F"}
+COLOURS |= {"ours_gradient": "#E69F00", "ours_latent": "#882255", "intervals": "#56B4E9", "planar": "#332288"}
 OTHERS = ("#E69F00", "#56B4E9", "#000000", "#0072B2", "#009E73", "#CC79A7", "#7F7F7F", "#D55E00")
-MARKERS = ("s", "^", "v", "P", "X", "p")  # the circle is kept for ours
+MARKERS = ("s", "^", "v", "P", "X", "p", "h", "*")  # the circle is kept for ours
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -50,7 +52,7 @@ def pictures(name: str, draw: Callable[[], Figure]) -> dict[str, bytes]:
 def looks(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Label -> (colour, marker). A label without a fixed colour gets the next one that none of ``labels`` has."""
     fixed = {label: COLOURS[label] for label in labels if label in COLOURS}
-    free = cycle([colour for colour in OTHERS if colour not in fixed.values()])
+    free = cycle([colour for colour in OTHERS if colour not in fixed.values()] or OTHERS)
     markers = cycle(MARKERS)
     found = {
         label: (fixed[label] if label in fixed else next(free), next(markers)) for label in labels if label != BASELINE

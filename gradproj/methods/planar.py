@@ -1,0 +1,86 @@
+"""The paper's set in two dimensions: blocks of coefficients whose spatial frequencies are near each other.
+
+The paper flattens a latent before its Fourier transform, so that frequencies along the rows decide which coefficients
+share a block. Here each channel goes through an orthonormal two-dimensional cosine transform (DCT-II), and the
+coefficients of all channels are ordered by the radius of their frequency. Taken two by two they are complex numbers,
+which are white exactly when the latent is, so the set and the closed form are those of ``gradproj.spectrum``.
+"""
+
+import math
+from functools import lru_cache, partial
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradproj.spectrum import check_size, peaks, project_coefficients
+from gradproj.types import Method, OptimizerMaker, Positive, follow_gradient, stay
+
+
+def method(
+    optimizer: OptimizerMaker,
+    clip: Positive,
+    block: Annotated[int, Ge(2)],
+    project_gradient: bool,
+    project_latent: bool,
+) -> Method:
+    """As ``ours``, by ``project_planes`` with blocks of ``block`` coefficients."""
+    onto_set = partial(project_planes, block=block)
+
+    def direction(latent: Tensor, reward_gradient: Tensor, rng) -> Tensor:
+        return onto_set(reward_gradient)
+
+    return Method(
+        optimizer,
+        direction=direction if project_gradient else follow_gradient,
+        retract=onto_set if project_latent else stay,
+        clip=clip,
+    )
+
+
+@torch.no_grad()
+def project_planes(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, "b *latent"]:
+    """The nearest latent whose ordered cosine coefficients have both norms in every block, per sample.
+
+    ``x`` is (b, channels, height, width), float32 or float64 of any finite scale, and the result has ||x||^2 = N, as
+    that of ``spectrum.project``. 2 ``block`` must divide N. Raises ``ValueError`` for a shape, dtype or size that does
+    not fit, and for a sample that is all zero or not finite.
+    """
+    peak = peaks(x)
+    if x.ndim != 4:
+        raise ValueError(
+            f"planes are needed, latents of (channels, height, width), got {tuple(x.shape[1:])}: type "
+            "model.flattening=unpacked for FLUX, or another method"
+        )
+    _, channels, height, width = x.shape
+    check_size(channels * height * width, block)
+    down, right = (cosines(size, x.dtype, x.device) for size in (height, width))
+    order = by_radius(channels, height, width, x.device)
+    transformed = (down @ (x / peak[..., None, None]) @ right.T).flatten(1)
+    pairs = torch.view_as_complex(transformed[:, order].unflatten(1, (-1, 2))) / math.sqrt(2)
+    projected = torch.view_as_real(project_coefficients(pairs, block)).flatten(1) * math.sqrt(2)
+    back = torch.empty_like(transformed)
+    back[:, order] = projected
+    return down.T @ back.view_as(x) @ right
+
+
+@lru_cache(maxsize=8)
+def cosines(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "n n"]:
+    """The orthonormal DCT-II as a matrix: row k is sqrt(2 / n) cos(pi k (t + 1/2) / n), and row 0 is sqrt(1 / n)."""
+    index = torch.arange(n, dtype=torch.float64)
+    matrix = math.sqrt(2 / n) * torch.cos(math.pi / n * index[:, None] * (index + 0.5))
+    matrix[0] /= math.sqrt(2)
+    return matrix.to(device, dtype)
+
+
+@lru_cache(maxsize=8)
+def by_radius(channels: int, height: int, width: int, device: torch.device) -> Int[Tensor, " n"]:
+    """The places of the flat coefficients (channels, height, width) by (i / height)^2 + (j / width)^2.
+
+    Those of one radius stand channel by channel, and within a channel in memory order.
+    """
+    i, j = torch.arange(height)[:, None], torch.arange(width)
+    radius = ((i * width) ** 2 + (j * height) ** 2).expand(channels, -1, -1)  # whole numbers, so that ties are ties
+    return radius.flatten().argsort(stable=True).to(device)
