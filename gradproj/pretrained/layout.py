@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,17 @@ def check_kind(folder: Path, repo: str, kind: type[Any], parts: Sequence[str]) -
             vocabulary = any(needed <= there for needed in VOCABULARIES)
             if "tokenizer_config.json" not in there or not vocabulary:
                 raise UserError(f"{repo}/{part} is not whole (there: {_list(there)}): fetch the folder again")
+            _check_tokenizer(f"{repo}/{part}", there)
+
+
+def _check_tokenizer(where: str, there: set[str]) -> None:
+    """``UserError`` for a tokenizer that transformers reads by packages which are not here."""
+    readers = all(find_spec(name) for name in ("sentencepiece", "google")) and find_spec("google.protobuf")
+    if not readers and not there & {"tokenizer.json", "vocab.json"}:
+        raise UserError(
+            f"{where} has {_list(there & {'spiece.model', 'tokenizer.model'})} and no tokenizer.json: "
+            "type pip install sentencepiece protobuf, which read it, or put the published tokenizer.json beside it"
+        )
 
 
 def check_weights(folder: Path, repo: str, variant: str | None, parts: Sequence[str]) -> None:

@@ -19,8 +19,10 @@ from torch import nn
 from gradproj.errors import UserError
 from gradproj.files import sha256
 from gradproj.pretrained import hub, layout
+from gradproj.pretrained.network import load_network, network_class
 
 COMPONENT = ("config.json", "diffusion_pytorch_model.safetensors")
+ANOTHER = "..., a folder or a hub id that has them all"
 LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what bad files make of it
 
 
@@ -89,13 +91,9 @@ class Source:
         flags = {name: False for name in ("requires_safety_checker",) if name in index}
         try:
             with torch.random.fork_rng(devices=[]):  # what a network draws before it is filled changes no other's
+                ready |= {part: self._network(part, index, dtype) for part in parts if self._is_network(part)}
                 pipeline = self.kind.from_pretrained(
-                    self.folder,
-                    dtype=dtype,
-                    variant=self.variant,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    **{**absent, **flags, **ready},
+                    self.folder, dtype=dtype, local_files_only=True, **{**absent, **flags, **ready}
                 )
         except LOADING as error:
             raise UserError(f"{self.repo} cannot be loaded as {self.kind.__name__}: {error}") from error
@@ -110,6 +108,15 @@ class Source:
         weights = {k: v for k, v in self.weights.items() if self.commit or k.startswith(folders)}
         versions = {"diffusers": diffusers.__version__, "transformers": transformers.__version__}
         return {"weights": weights, "dtype": str(dtype), **versions}
+
+    def _is_network(self, part: str) -> bool:
+        """Rather than a tokenizer or a scheduler."""
+        return (self.folder / part / "config.json").exists()
+
+    def _network(self, part: str, index: Mapping[str, Any], dtype: torch.dtype) -> Any:
+        label = f"{self.repo}/{part}"
+        kind = network_class(index.get(part), label)
+        return load_network(kind, self.folder / part, label, dtype, f"model.source.repo={ANOTHER}", self.variant)
 
     def _check_room(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device) -> None:
         if device.type != "cuda":
@@ -143,7 +150,8 @@ class Component:
         if self.commit is not None:
             hub.snapshot(next(iter(self.weights)), self.commit, COMPONENT)
         try:
-            return self.kind.from_pretrained(self.folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+            label = next(iter(self.weights)) if self.commit else str(self.folder)
+            return load_network(self.kind, self.folder, label, dtype, f"model.source.vae_repo={ANOTHER}")
         except LOADING as error:
             raise UserError(f"{self.folder} cannot be loaded as {self.kind.__name__}: {error}") from error
 
