@@ -11,6 +11,7 @@ from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
 REPOSITORY = "owner/model"
+LARGE = (".safetensors", ".pt")  # what is in LFS
 
 
 def commit_of(files: dict[str, bytes]) -> str:
@@ -19,7 +20,7 @@ def commit_of(files: dict[str, bytes]) -> str:
 
 def etag_of(name: str, content: bytes) -> str:
     """As on the hub: sha256 for what is in LFS (the weights here), git's hash for the rest."""
-    if name.endswith(".safetensors"):
+    if name.endswith(LARGE):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
@@ -30,6 +31,10 @@ class FakeHub:
     def __init__(self, files: dict[str, bytes]) -> None:
         self.commits = {commit_of(files): files}
         self.main = commit_of(files)
+        self.others: dict[str, dict[str, dict[str, bytes]]] = {}  # further repositories: commit -> files
+        self.gated: set[str] = set()  # repositories that are not for everybody
+        self.accepted = False  # whether the terms of those were accepted by whom the token is of
+        self.token: str | None = None  # the only one that is known; None: any is
         self.status: dict[str, tuple[int, str]] = {}  # "revision", "tree", "resolve" -> status, X-Error-Code
         self.answers: dict[str, bytes] = {}  # the same keys -> a body instead of the JSON
         self.cut_after: int | None = None  # bytes of a weights file, then the connection is closed, every time
@@ -67,6 +72,10 @@ class FakeHub:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def add(self, repository: str, files: dict[str, bytes], commit: str) -> None:
+        """Another repository, which is at ``commit``."""
+        self.others[repository] = {commit: files}
+
     def push(self, files: dict[str, bytes]) -> str:
         """A new commit on main."""
         self.main = commit_of(files)
@@ -96,6 +105,15 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             hub.tokens.add(self.headers.get("Authorization"))
             parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+            if not self.known():
+                self.answer(b"{}", 401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+                return
+            if parts[:2] == ["api", "whoami-v2"]:
+                self.answer(b'{"name": "somebody"}')
+                return
+            if parts[-1] == "auth-check":
+                self.check("/".join(parts[2:4]))
+                return
             if len(parts) < (6 if parts[0] == "api" else 4):
                 self.refuse(404, "")  # what huggingface_hub asks for itself
                 return
@@ -105,24 +123,52 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 repository, kind, revision = "/".join(parts[:2]), parts[2], parts[3]
                 name = "/".join(parts[4:])
             hub.requests[kind if kind != "resolve" else f"{self.command} {name}"] += 1
-            commit = hub.main if revision == "main" else revision
+            others = hub.others.get(repository)
+            commits = hub.commits if others is None else others
+            commit = revision if revision != "main" else hub.main if others is None else next(iter(others))
             if kind in hub.hangs:
                 hub.released.wait()
                 self.close_connection = True
             elif kind in hub.status:
                 self.refuse(*hub.status[kind])
-            elif repository != REPOSITORY:
+            elif repository != REPOSITORY and others is None:
                 self.refuse(404, "RepoNotFound")
-            elif commit not in hub.commits:
+            elif kind == "resolve" and not self.allowed(repository):
+                self.refuse(*self.gate())
+            elif commit not in commits:
                 self.refuse(404, "RevisionNotFound")
             elif kind in hub.answers:
                 self.answer(hub.answers[kind])
             elif kind in ("revision", "tree"):
-                self.answer(json.dumps(listing(commit) if kind == "tree" else description(commit)).encode())
-            elif name not in hub.commits[commit]:
+                files, gated = commits[commit], repository in hub.gated
+                told = listing(files) if kind == "tree" else description(repository, commit, files, gated)
+                self.answer(json.dumps(told).encode())
+            elif name not in commits[commit]:
                 self.refuse(404, "EntryNotFound")
             else:
-                self.file(commit, name)
+                self.file(commit, name, commits[commit][name])
+
+        def known(self) -> bool:
+            given = self.headers.get("Authorization")
+            return None in (hub.token, given) or given == f"Bearer {hub.token}"
+
+        def allowed(self, repository: str) -> bool:
+            return repository not in hub.gated or (hub.accepted and "Authorization" in self.headers)
+
+        def gate(self) -> tuple[int, str]:
+            return 403 if "Authorization" in self.headers else 401, "GatedRepo"
+
+        def check(self, repository: str) -> None:
+            hub.requests["auth-check"] += 1
+            if "auth-check" in hub.hangs:
+                hub.released.wait()
+                self.close_connection = True
+            elif "auth-check" in hub.status:
+                self.refuse(*hub.status["auth-check"])
+            elif self.allowed(repository):
+                self.answer(b"{}")
+            else:
+                self.refuse(*self.gate())
 
         def refuse(self, status: int, code: str) -> None:
             self.answer(b"{}", status, {"X-Error-Code": code} if code else {})
@@ -135,9 +181,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             if self.command == "GET":
                 self.wfile.write(body)
 
-        def file(self, commit: str, name: str) -> None:
-            content = hub.commits[commit][name]
-            weights = name.endswith(".safetensors")
+        def file(self, commit: str, name: str, content: bytes) -> None:
+            weights = name.endswith(LARGE)
             headers = {"ETag": f'"{etag_of(name, content)}"', "X-Repo-Commit": commit}
             if weights:
                 headers["X-Linked-Etag"] = headers["ETag"]
@@ -172,22 +217,27 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 hub.stop()
 
     def size(name: str, content: bytes) -> int:
-        return hub.announced or len(content) if name.endswith(".safetensors") else len(content)
+        return hub.announced or len(content) if name.endswith(LARGE) else len(content)
 
     def large(name: str, content: bytes, key: str) -> dict[str, object]:
-        if not name.endswith(".safetensors"):
+        if not name.endswith(LARGE):
             return {}
         return {"lfs": {key: etag_of(name, content), "size": size(name, content), "pointerSize": 134}}
 
-    def description(commit: str) -> dict[str, object]:
-        files = hub.commits[commit].items()
-        siblings = [{"rfilename": n, "size": size(n, c), "blobId": "0" * 40, **large(n, c, "sha256")} for n, c in files]
-        return {"id": REPOSITORY, "sha": commit, "siblings": siblings, "tags": [], "private": False}
-
-    def listing(commit: str) -> list[dict[str, object]]:
-        files = hub.commits[commit].items()
-        return [
-            {"type": "file", "path": n, "size": size(n, c), "oid": "0" * 40, **large(n, c, "oid")} for n, c in files
+    def description(repository: str, commit: str, files: dict[str, bytes], gated: bool) -> dict[str, object]:
+        siblings = [
+            {"rfilename": n, "size": size(n, c), "blobId": oid(n, c), **large(n, c, "sha256")} for n, c in files.items()
         ]
+        facts = {"gated": "auto" if gated else False, "cardData": {"license": "apache-2.0"}}
+        return {"id": repository, "sha": commit, "siblings": siblings, "tags": [], "private": False, **facts}
+
+    def listing(files: dict[str, bytes]) -> list[dict[str, object]]:
+        return [
+            {"type": "file", "path": n, "size": size(n, c), "oid": oid(n, c), **large(n, c, "oid")}
+            for n, c in files.items()
+        ]
+
+    def oid(name: str, content: bytes) -> str:
+        return "0" * 40 if name.endswith(LARGE) else etag_of(name, content)
 
     return Handler

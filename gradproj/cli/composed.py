@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,9 +17,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import Incomplete, UserError
 from gradproj.execution import scheduler
+from gradproj.execution.settings import keys
 from gradproj.execution.settings.overrides import COMPLAINTS, check_launcher, data_folder, explained, understood
 
 Task = Callable[[DictConfig], object]
+
+
+class Composed(NamedTuple):
+    """A run's checked settings, and the name of its model's YAML file."""
+
+    settings: dict[str, Any]
+    model: str
 
 
 def each(arguments: list[str], task: Task, program: str) -> None:
@@ -62,6 +71,20 @@ def each_here(arguments: list[str], task: Task, program: str) -> None:
     own = [argument for argument in arguments if not argument.startswith(("hydra/launcher=", "hydra.launcher."))]
     with tempfile.TemporaryDirectory() as folder:
         each([*own, f"hydra.sweep.dir='{folder}'"], task, program)
+
+
+def all_here(arguments: list[str], program: str, later: str = "") -> list[Composed]:
+    """Every run that ``arguments`` describe, checked, its prompts read; the set ``later`` need not be here yet."""
+    runs: list[Composed] = []
+
+    def note(config: DictConfig) -> None:
+        settings = keys.check(config)
+        if settings["prompts"] != later:
+            keys.read_prompts(settings["prompts"], data_folder("prompts"))
+        runs.append(Composed(settings, choice("model")))
+
+    each_here(arguments, note, program)
+    return runs
 
 
 def _compose(arguments: list[str], task: Task, program: str) -> None:

@@ -14,7 +14,7 @@ from gradproj.cli import composed
 from gradproj.errors import Incomplete, UserError
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.overrides import data_folder
-from gradproj.runs.environment import COMMAND
+from gradproj.runs.environment import COMMAND, typed
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import Share
 from gradproj.runs.pictures import before_after
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Complete every run that ``arguments`` describe; ``Incomplete`` where some of their images are not recorded."""
     os.environ[COMMAND] = json.dumps(["gradproj-run", *arguments])
-    if {"-m", "--multirun"} & {*arguments}:  # no run of a sweep begins before all of them are known to be understood
-        composed.each_here(arguments, _check, "gradproj run")
+    if {"-m", "--multirun"} & {*arguments}:  # no run of a sweep begins before all are understood, and their files had
+        _settle([one.settings for one in composed.all_here(arguments, "gradproj run")])
     composed.each(arguments, run, "gradproj run")
     return 0
 
@@ -41,7 +41,9 @@ def run(config: DictConfig) -> None:
 
 def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
     """Complete one composed run and return what came of it. ``model`` and ``method`` are names of YAML files."""
-    settings, prompts = _check(config)
+    settings = keys.check(config)
+    prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
+    _settle([settings])
     from gradproj.execution import worker
 
     outcome = worker.complete(settings, prompts, model, method)
@@ -49,10 +51,11 @@ def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
     return outcome
 
 
-def _check(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
-    """The settings and the prompts of one composed run."""
-    settings = keys.check(config)
-    return settings, keys.read_prompts(settings["prompts"], data_folder("prompts"))
+def _settle(runs: list[dict[str, Any]]) -> None:
+    """``UserError`` where what the runs need is not all here and cannot be fetched, before any of it is."""
+    from gradproj.execution import weights
+
+    weights.settle(runs, typed()[1:])
 
 
 def _show(run: Run, wanted: Share) -> None:

@@ -12,40 +12,50 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
-from huggingface_hub import HfApi, constants, errors, get_cached_repo_tree, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HTTPError  # the latter is httpx's own
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HTTPError  # httpx's own
 
 from gradproj.errors import NotHere, UserError
 from gradproj.files import place, sha256
-from gradproj.pretrained.hub_errors import ROOM, explain, line
+from gradproj.pretrained import survey
+from gradproj.pretrained.hub_errors import ROOM, explain
+from gradproj.pretrained.listing import File, Files, is_whole, listed_before, listing, match, named
+from gradproj.pretrained.listing import storage as storage_of
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-_COMMIT, _SHA256 = re.compile("[0-9a-f]{40}"), re.compile("[0-9a-f]{64}")
-_Files = Mapping[str, int | None]  # name -> bytes, None if unknown
+_SHA256 = re.compile("[0-9a-f]{64}")
+_NO_PINS: Mapping[str, str | None] = MappingProxyType({})
 
 
-def snapshot(repo: str, revision: str, patterns: Sequence[str], later: Sequence[str] = ()) -> tuple[Path, str]:
+def snapshot(
+    repo: str,
+    revision: str,
+    patterns: Sequence[str],
+    later: Sequence[str] = (),
+    pins: Mapping[str, str | None] = _NO_PINS,
+) -> tuple[Path, str]:
     """The folder with the files of ``repo`` that match ``patterns`` (fnmatch, ``*`` crosses ``/``), and their commit.
 
     Fetches what is missing. A full commit whose files are all here needs no request, a branch or a tag needs one.
     A pattern without wildcards must be there, the others may match nothing unless all do. Without network, or with
     HF_HUB_OFFLINE=1, the cache will do if it is whole, and has what matches ``later`` too: those files are for a second
     call, and what cannot be fetched then is told now. Whatever goes wrong is a ``UserError``; files that are missing
-    and cannot be fetched are a ``NotHere``.
+    and cannot be fetched are a ``NotHere``. ``pins``, name -> sha256, are for a ``survey`` alone.
     """
     if not _REPOSITORY.fullmatch(repo):
         raise UserError(f"repo={repo}: expected owner/name or an existing folder")
+    survey.note_repository(repo, revision, [*patterns, *later], pins)
     try:
-        storage = Path(constants.HF_HUB_CACHE).expanduser().absolute() / f"models--{repo.replace('/', '--')}"
-        commit, listed, trouble = _listing(repo, revision, storage)
+        storage, found = storage_of(repo), listing(repo, revision)
+        commit, listed, trouble = found.commit, found.files, found.trouble
         folder = storage / "snapshots" / commit
-        exact = {pattern: None for pattern in (*patterns, *later) if not set(pattern) & set("*?[")}
-        present = {path.relative_to(folder).as_posix(): None for path in folder.rglob("*") if path.is_file()}
+        exact = {name: File() for name in named([*patterns, *later])}
+        present = {path.relative_to(folder).as_posix(): File() for path in folder.rglob("*") if path.is_file()}
         files = listed if listed is not None else exact | present
-        wanted, missing = _match(files, patterns, folder)
-        missing_later = _match(files, later, folder)[1]
+        wanted, missing = match(files, patterns, folder)
+        missing_later = match(files, later, folder)[1]
         absent = [name for name in exact if name not in files] or ([] if wanted else list(patterns))
         if absent and listed is not None:
             raise UserError(
@@ -67,14 +77,6 @@ def snapshot(repo: str, revision: str, patterns: Sequence[str], later: Sequence[
     return folder, commit
 
 
-def _match(files: _Files, patterns: Sequence[str], folder: Path) -> tuple[_Files, _Files]:
-    """Those of ``files`` that match one of ``patterns``, and those of them that are not whole in ``folder``."""
-    wanted = (
-        {name: files[name] for name in filter_repo_objects(files, allow_patterns=list(patterns))} if patterns else {}
-    )
-    return wanted, {name: size for name, size in wanted.items() if not _is_whole(folder / name, size)}
-
-
 def _not_here(
     repo: str, revision: str, storage: Path, names: Sequence[str], trouble: str, patterns: Sequence[str]
 ) -> NotHere:
@@ -84,40 +86,7 @@ def _not_here(
     return NotHere([reason], [shlex.join(["hf", "download", repo, "--revision", revision, *include])])
 
 
-def _listing(repo: str, revision: str, storage: Path) -> tuple[str, _Files | None, str]:
-    """Commit; all its files, None if nobody knows; why the hub cannot be asked, empty if it can."""
-    offline = "HF_HUB_OFFLINE=1 forbids to ask the hub" if constants.is_offline_mode() else ""
-    pinned = _COMMIT.fullmatch(revision)
-    if pinned and (listed := _listed_before(repo, revision)) is not None:
-        return revision, listed, offline
-    try:  # the hub's API is asked without a timeout if none is given
-        timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-        answer = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=timeout)
-        if not isinstance(answer.sha, str) or answer.siblings is None:
-            raise ValueError("an answer without commit or files")
-        return answer.sha, {file.rfilename: file.lfs.size if file.lfs else file.size for file in answer.siblings}, ""
-    except (HTTPError, OSError, ValueError, KeyError, TypeError) as error:  # the last three: not the hub that answers
-        reference = storage / "refs" / revision
-        refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
-        if refused:
-            raise UserError(explain(error, repo, revision)) from error
-        commit = reference.read_text().strip() if not pinned and reference.is_file() else revision
-        trouble = offline or f"{constants.ENDPOINT} cannot be reached ({line(error)})"
-        return commit, _listed_before(repo, commit), trouble
-
-
-def _listed_before(repo: str, commit: str) -> _Files | None:
-    try:
-        return {file.path: file.size for file in get_cached_repo_tree(repo, revision=commit)}
-    except errors.CachedRepoTreeNotFoundError:
-        return None
-
-
-def _is_whole(path: Path, size: int | None) -> bool:
-    return path.is_file() and size in (None, path.stat().st_size)
-
-
-def _fetch(repo: str, commit: str, patterns: Sequence[str], folder: Path, missing: _Files, list_it: bool) -> None:
+def _fetch(repo: str, commit: str, patterns: Sequence[str], folder: Path, missing: Files, list_it: bool) -> None:
     """Fetch ``missing``, then check it; a note in the cache sees to it that no kill in between skips the check."""
     storage = folder.parents[1]
     note = storage / f"unchecked-{commit}.json"
@@ -126,9 +95,9 @@ def _fetch(repo: str, commit: str, patterns: Sequence[str], folder: Path, missin
     # again close each other's connections
     fetch = partial(snapshot_download, repo, revision=commit, allow_patterns=list(patterns), max_workers=1)
     if missing:
-        for name, size in missing.items():
-            if not _is_whole(folder / name, size):  # asked again: another process may have fetched it meanwhile
-                _discard(folder / name)  # if it is there it is cut, which huggingface_hub would not notice
+        for name, file in missing.items():
+            if not is_whole(folder / name, file):  # asked again: another process may have fetched it meanwhile
+                discard(folder / name)  # if it is there it is cut, which huggingface_hub would not notice
         coming = [file for file in fetch(dry_run=True) if file.will_download]  # not what another commit has too
         needed = sum(file.file_size or 0 for file in coming)
         free = shutil.disk_usage(next(path for path in storage.parents if path.exists())).free
@@ -140,9 +109,9 @@ def _fetch(repo: str, commit: str, patterns: Sequence[str], folder: Path, missin
         unchecked |= {file.filename for file in coming}
         storage.mkdir(parents=True, exist_ok=True)
         place(note, json.dumps(sorted(unchecked)).encode())
-    if missing or (list_it and _listed_before(repo, commit) is None):  # it keeps the list of files: see _listing
+    if missing or (list_it and listed_before(repo, commit) is None):  # it keeps the list of files: see _listing
         fetch()
-        if absent := [name for name, size in missing.items() if not _is_whole(folder / name, size)]:
+        if absent := [name for name, file in missing.items() if not is_whole(folder / name, file)]:
             raise UserError(f"{repo}: {', '.join(absent)} did not come: remove {storage}, then type the same command")
     if note.is_file():
         damaged = list(_damaged(folder, sorted(unchecked)))
@@ -156,11 +125,12 @@ def _damaged(folder: Path, names: Iterable[str]) -> Iterable[str]:
     for path in (folder / name for name in names):
         expected = path.readlink().name if path.is_symlink() else ""  # small files have git's hash: not checked
         if _SHA256.fullmatch(expected) and path.is_file() and (found := sha256(path)) != expected:
-            _discard(path)
+            discard(path)
             yield f"{path.relative_to(folder)} should have sha256 {expected}, what came has {found}"
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file from the cache, with the content that its link leads to."""
     blob = path.parent / path.readlink() if path.is_symlink() else path
     for link in (path.resolve(), blob, path):  # a blob may be a link too, to one that repositories share
         link.unlink(missing_ok=True)

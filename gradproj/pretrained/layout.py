@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from gradproj.errors import UserError
+from gradproj.pretrained.survey import note_folder
 
 INDEX = "model_index.json"
 VOCABULARIES = ({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"spiece.model"}, {"tokenizer.model"})  # any of them
@@ -20,6 +21,7 @@ def local_folder(repo: str) -> Path | None:
     """The folder that ``repo`` names; None for a hub id; ``UserError`` for a path where there is no folder."""
     path = Path(repo).expanduser()
     if path.is_dir():
+        note_folder(path)
         return path
     if repo.startswith((".", "~")) or path.is_absolute() or repo.count("/") != 1:
         raise UserError(f"repo={repo}: no such folder, and not a hub id (owner/name): check the path")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradproj.errors import NotHere, UserError
 from gradproj.files import sha256
-from gradproj.pretrained import hub
+from gradproj.pretrained import hub, survey
 from gradproj.pretrained.layout import local_folder
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -57,7 +57,7 @@ def locate(
     small = small or {}
     folder, commit, weights = local_folder(repo), None, {}
     if folder is None:
-        folder, commit = hub.snapshot(repo, revision, list(small), later=list(large))
+        folder, commit = hub.snapshot(repo, revision, list(small), later=list(large), pins={**small, **large})
         weights = {repo: commit}
     for name, expected in small.items() if commit else {**small, **large}.items():
         if not (folder / name).is_file():
@@ -83,9 +83,15 @@ def one_file(place: str, expected: str | None) -> tuple[Path, str]:
     return path, check(path, expected)
 
 
+def cached(url: str) -> Path:
+    """Where in torch's cache the file at ``url`` is kept."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
 def download(url: str, expected: str) -> Path:
     """The file at ``url`` in torch's cache, fetched unless it is there, and kept only if it is ``expected``."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    survey.note_address(url, expected)
+    path = cached(url)
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

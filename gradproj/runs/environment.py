@@ -22,7 +22,7 @@ def describe(device: Any) -> dict[str, Any]:
 
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": json.loads(os.environ.get(COMMAND, "null")) or [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": typed(),
         "git": git_state(Path(__file__).parent),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -34,6 +34,11 @@ def describe(device: Any) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
     }
+
+
+def typed() -> list[str]:
+    """What was typed: the program's name and its arguments."""
+    return json.loads(os.environ.get(COMMAND, "null")) or [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def device_name(device: Any) -> str:

@@ -1,0 +1,131 @@
+"""Nothing is fetched before all that a command needs can be had: access, network and disk, of all its runs at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import published_hub
+import pytest
+from conftest import Gradproj
+from fake_hub import FakeHub
+from huggingface_hub import constants
+from published_hub import FLUX, SHORT, coming
+
+from gradproj.execution import worker
+from gradproj.pretrained import settle
+
+made, hub = published_hub.made, published_hub.hub
+Typed = Callable[..., Any]
+
+
+@pytest.fixture
+def run(made: tuple[dict[str, Any], list[str]], gradproj: Gradproj, tmp_path: Path, monkeypatch) -> Typed:
+    """``gradproj run`` of the default FLUX command on those files, which ends where the work would begin."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(worker, "complete", lambda *_: pytest.fail("it was accepted"))
+    return lambda *more: gradproj("run", *made[1], *SHORT, *more, folder=tmp_path)
+
+
+def refused(said: Any, hub: FakeHub, *words: str, lines: int = 1) -> None:
+    """Exit code 2 and so many lines, which have ``words``; no byte of any file was sent."""
+    assert said.code == 2 and said.err.startswith("gradproj run: "), said
+    assert len(said.err.splitlines()) == lines, said.err
+    assert not [word for word in words if word not in said.err], said.err
+    assert not hub.sent
+
+
+def test_gated_and_nobody_is_logged_in(run: Typed, hub: FakeHub) -> None:
+    hub.gated.add(FLUX)
+    refused(run(), hub, f"{FLUX} is gated, asked by nobody", f"https://huggingface.co/{FLUX}", "`hf auth login`")
+
+
+def test_gated_and_not_accepted(run: Typed, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.gated.add(FLUX)
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    refused(run(), hub, f"{FLUX} is gated, asked by the login in use", "accept its terms")
+
+
+def test_a_wrong_token_is_told_once(run: Typed, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.token = "hf_good"
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    refused(run(), hub, "does not know the token of HF_TOKEN", "settings/tokens", "export HF_TOKEN=hf_...")
+
+
+def test_every_gated_repository_of_the_command_is_told(run: Typed, hub: FakeHub) -> None:
+    hub.gated |= {FLUX, "xswu/HPSv2"}
+    refused(run(), hub, f"{FLUX} is gated", "xswu/HPSv2 is gated", lines=2)
+
+
+@pytest.mark.parametrize("short", [1, 0])
+def test_a_disk_too_small_by_one_byte(run: Typed, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, short: int) -> None:
+    free = SimpleNamespace(free=coming(hub) - short)
+    monkeypatch.setattr(settle.shutil, "disk_usage", lambda _: free)
+    if not short:
+        with pytest.raises(pytest.fail.Exception, match="it was accepted"):
+            run()
+        return
+    refused(run(), hub, "are to come", "1 bytes too few", "HF_HOME")
+
+
+def test_a_sweep_is_settled_before_its_first_run(
+    hub: FakeHub, tmp_path: Path, gradproj: Gradproj, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub.gated.add(FLUX)
+    said = gradproj("run", "-m", *made[1], *SHORT[:3], "reward=aesthetic,pickscore", "method=none,ours")
+    refused(said, hub, f"{FLUX} is gated")
+    assert not (tmp_path / "results").exists()
+    assert hub.requests["auth-check"] == 7, "one for each repository"
+
+
+def test_offline_with_half_of_the_files(
+    run: Typed, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, gradproj: Gradproj, made: Any
+) -> None:
+    assert gradproj("fetch", *made[1], *SHORT).code == 0
+    folder = Path(constants.HF_HUB_CACHE)
+    for repo in (FLUX, "xswu/HPSv2"):
+        (snapshot,) = (folder / f"models--{repo.replace('/', '--')}" / "snapshots").iterdir()
+        for path in (*snapshot.glob("transformer/*.safetensors"), *snapshot.glob("*.pt")):
+            path.unlink()
+    hub.sent.clear()
+    hub.requests.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    refused(
+        run(), hub, FLUX, "xswu/HPSv2", "transformer/", "HPS_v2.1", "HF_HUB_OFFLINE=0 gradproj fetch model=", lines=2
+    )
+    assert not hub.requests
+
+
+def test_a_hub_out_of_reach_is_told_once(run: Typed, hub: FakeHub) -> None:
+    hub.stop()
+    refused(run(), hub, f"{hub.url} cannot be reached", "type: gradproj fetch model=flux", lines=2)
+
+
+@pytest.mark.parametrize("kind", ["revision", "auth-check"])
+def test_a_hub_that_stalls_is_not_waited_for(run: Typed, hub: FakeHub, monkeypatch, kind: str) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    hub.hangs.add(kind)
+    said = run()
+    assert said.code == 2 and "Timeout" in said.err and not hub.sent
+
+
+def test_a_mirror_that_cannot_be_asked_for_access_is_believed(run: Typed, hub: FakeHub) -> None:
+    hub.status["auth-check"] = (404, "")
+    with pytest.raises(pytest.fail.Exception, match="it was accepted"):
+        run()
+
+
+def test_a_pin_that_is_not_the_listed_one_is_told_before_anything_is_fetched(run: Typed, hub: FakeHub) -> None:
+    wrong = "0" * 64
+    said = run(f"rewards.hpsv2.source.sha256={wrong}")
+    refused(said, hub, "xswu/HPSv2 lists HPS_v2.1_compressed.pt", f"the settings expect {wrong}")
+
+
+def test_a_whole_cache_is_asked_nothing(run: Typed, hub: FakeHub, gradproj: Gradproj, made: Any) -> None:
+    assert gradproj("fetch", *made[1], *SHORT).code == 0
+    hub.requests.clear()
+    hub.gated.add(FLUX)
+    with pytest.raises(pytest.fail.Exception, match="it was accepted"):
+        run()
+    assert not hub.requests
