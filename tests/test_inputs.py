@@ -50,7 +50,7 @@ def test_what_is_said_nowhere_passes_and_comes_back_plain(compose: Compose) -> N
     ("key", "least"),
     [("steps", 1), ("seeds", 1), ("batch", 1), ("shards", 1), ("shard", 0), ("score_every", 1), ("max_skips", 1)],
 )
-@pytest.mark.parametrize("bad", ["BELOW", "-5", "1.5", "2.0", "true", "null", "many", "'3'", "[1]", "1e3"])
+@pytest.mark.parametrize("bad", ["BELOW", "-5", "1.5", "2.0", "true", "null", "many", "'3'", "[x]", "1e3"])
 def test_a_count_that_is_none_is_refused_and_the_advice_works(compose: Compose, key: str, least: int, bad: str) -> None:
     others = ["shards=2"] if key == "shard" else []
     config = compose(f"{key}={least - 1 if bad == 'BELOW' else bad}", *others)
@@ -62,6 +62,13 @@ def test_a_count_that_is_none_is_refused_and_the_advice_works(compose: Compose, 
 @pytest.mark.parametrize("key", ["steps", "seeds", "batch", "shards", "score_every", "max_skips"])
 def test_the_least_count_is_allowed(compose: Compose, key: str) -> None:
     assert keys.check(compose(f"{key}=1"))[key] == 1
+
+
+def test_seeds_may_be_a_list_of_different_ones(compose: Compose) -> None:
+    assert keys.check(compose("seeds=[1,2,3,4]"))["seeds"] == [1, 2, 3, 4]
+    assert list(keys.images(keys.check(compose("seeds=[7,0]")), 2)) == [(0, 7), (0, 0), (1, 7), (1, 0)]
+    for bad in ("[]", "[1,1]", "[-1]", "[1.5]", "[one]", "[1000000000000000]"):
+        assert refusal(compose(f"seeds={bad}")).startswith("seeds must be")
 
 
 @pytest.mark.parametrize(("shard", "shards"), [(1, 1), (3, 3), (4, 3)])

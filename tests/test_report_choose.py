@@ -137,7 +137,7 @@ def fewer_seeds(run: Run) -> None:
             r"lacks 3 of 27 images \(0000-1 0000-2 0004-2\); finish it: gradproj.run method=none steps=20 seeds=3",
         ),
         (empty, "holds no finished image; finish it: gradproj.run method=none"),
-        (fewer_seeds, "has 2 seeds of each prompt where 2 other runs have 3"),
+        (fewer_seeds, "has seeds=2 of each prompt where 2 other runs have seeds=3"),
         (lambda run: (run.folder.parent / "notes.txt").touch(), "notes.txt is no run"),
         (lambda run: shutil.copytree(run.folder, run.folder.parent / "copy"), "copy"),
         (

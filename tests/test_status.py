@@ -38,6 +38,14 @@ def test_status_counts_what_was_asked_for(tmp_path: Path, look: Shown) -> None:
         assert f"1 failed: the device is gone (see {run.images}/*.failed)" in said and "the same commands" in said
 
 
+def test_seeds_asked_for_by_number_are_counted_beside_the_first_so_many(tmp_path: Path) -> None:
+    run = recorded(tmp_path)  # four prompts, seed 0 of each
+    for asked, seeds in (([1, 2, 3, 4], 5), ([2, 9], 6), (3, 6), (10, 10), ([3, 11], 11)):
+        progress.ask(run, asked)
+        found = status.status(run)
+        assert (found.wanted, found.recorded, found.missing) == (4 * seeds, 4, 4 * seeds - 4)
+
+
 def test_an_image_that_is_packed_has_not_failed(tmp_path: Path) -> None:
     """A worker that began before another one recorded the image, which was packed meanwhile."""
     run = recorded(tmp_path)

@@ -72,10 +72,13 @@ def test_given_up_means_given_up(work: Any, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_missing_images_are_those_of_a_list_and_take_no_memory() -> None:
-    for share in (Share(5, 3), Share(7, 4, 1, 3)):
-        every = [ImageId(prompt, seed) for prompt in range(share.prompts) for seed in range(share.seeds)]
+    for share, seeds in ((Share(5, 3), [0, 1, 2]), (Share(7, 4, 1, 3), [0, 1, 2, 3]), (Share(7, [5, 2], 1, 3), [5, 2])):
+        every = [ImageId(prompt, seed) for prompt in range(share.prompts) for seed in seeds]
         own = every[share.shard :: share.shards]
         assert list(share) == own and len(share) == len(own)
+        near = [ImageId(prompt, seed) for prompt in range(-1, 9) for seed in range(-1, 7)]
+        assert [image for image in near if image in share] == sorted(own)
+        assert [share.index(image) for image in own] == list(range(len(own)))
         for others in (own[:1], own[1::2], own[-3:], own, []):
             assert list(Missing(share, others)) == [image for image in own if image not in others]
     huge = Missing(Share(10, 10**9), IMAGES)

@@ -11,7 +11,7 @@ from gradproj.runs.naming import ImageId, Share
 def same_images(group: Sequence[Curves], partial: bool) -> tuple[list[Curves], list[str]]:
     """The runs of ``group`` over the same images, and a line for every run or image that was left out.
 
-    Without ``partial`` these are the finished runs with the most common number of seeds, over all their images. With it
+    Without ``partial`` these are the finished runs with the most common seeds, over all their images. With it
     they are all runs, over the images that every one of them has.
     """
     return _shared(group) if partial and group else _whole(group)
@@ -33,19 +33,24 @@ def _whole(group: Sequence[Curves]) -> tuple[list[Curves], list[str]]:
     left_out = [_unfinished(curves, images) for curves, images in zip(group, missing, strict=True) if images]
     whole = [curves for curves, images in zip(group, missing, strict=True) if not images]
     counts = Counter(_seeds(curves) for curves in whole)
-    seeds = max(counts, key=lambda count: (counts[count], count), default=0)
+    seeds = max(counts, key=lambda seeds: (counts[seeds], len(seeds), seeds), default=())
     for curves in whole:
         if _seeds(curves) != seeds:
             left_out.append(
-                f"{curves.run.folder.name} has {_seeds(curves)} seeds of each prompt where {counts[seeds]} other runs "
-                f"have {seeds}; give it as many (seeds={seeds}), or take the images that all have: --partial"
+                f"{curves.run.folder.name} has {_typed(_seeds(curves))} of each prompt where {counts[seeds]} "
+                f"other runs have {_typed(seeds)}; give it the same, or take the images that all have: --partial"
             )
     return [curves for curves in whole if _seeds(curves) == seeds], left_out
 
 
-def _seeds(curves: Curves) -> int:
-    """How many seeds each prompt of the run was to have, as far as its records tell."""
-    return 1 + max(image.seed for image in curves.images)
+def _seeds(curves: Curves) -> tuple[int, ...]:
+    """The seeds that each prompt of the run was to have, in order, as far as its records tell."""
+    return tuple(sorted({image.seed for image in curves.images}))
+
+
+def _typed(seeds: Sequence[int]) -> str:
+    """As a person types them: their number where they are 0, 1, ..., otherwise a list."""
+    return f"seeds={len(seeds)}" if seeds[-1] == len(seeds) - 1 else f"'seeds=[{','.join(map(str, seeds))}]'"
 
 
 def _missing(curves: Curves) -> list[ImageId]:
@@ -60,5 +65,5 @@ def _unfinished(curves: Curves, missing: Sequence[ImageId]) -> str:
     everything = len(Share(len(curves.run.config["prompts"]), _seeds(curves)))
     return (
         f"{curves.run.folder.name} lacks {len(missing)} of {everything} images ({shown}); finish it: "
-        f"{curves.run.command} seeds={_seeds(curves)} shard=0 shards=1; or take the images that all have: --partial"
+        f"{curves.run.command} {_typed(_seeds(curves))} shard=0 shards=1; or take the images that all have: --partial"
     )

@@ -40,11 +40,12 @@ class ImageId(NamedTuple):
 class Share:
     """The images of one worker: of ``prompts`` x ``seeds`` every ``shards``-th from ``shard`` on, prompt by prompt.
 
-    Counted and looked up without a list, so that a plan of 10**9 images takes no memory.
+    ``seeds`` is how many there are of each prompt (0, 1, ...), or a list of them. Counted and looked up without a list
+    of images, so that a plan of 10**9 images takes no memory.
     """
 
     prompts: int
-    seeds: int
+    seeds: int | Sequence[int]
     shard: int = 0
     shards: int = 1
 
@@ -53,21 +54,32 @@ class Share:
 
     def __contains__(self, image: ImageId) -> bool:
         prompt, seed = image
-        inside = 0 <= prompt < self.prompts and 0 <= seed < self.seeds
-        return inside and prompt * self.seeds + seed in self._places()
+        inside = 0 <= prompt < self.prompts and seed in self._seeds
+        return inside and self._place(image) in self._places()
 
     def __iter__(self) -> Iterator[ImageId]:
-        return (ImageId(*divmod(place, self.seeds)) for place in self._places())
+        return map(self._image, self._places())
 
     def __getitem__(self, at: int) -> ImageId:
-        return ImageId(*divmod(self._places()[at], self.seeds))
+        return self._image(self._places()[at])
 
     def index(self, image: ImageId) -> int:
         """Where ``image`` stands among these; ``ValueError`` where it does not."""
-        return self._places().index(image.prompt * self.seeds + image.seed)
+        return self._places().index(self._place(image))
+
+    @property
+    def _seeds(self) -> Sequence[int]:
+        return range(self.seeds) if isinstance(self.seeds, int) else self.seeds
+
+    def _image(self, place: int) -> ImageId:
+        prompt, index = divmod(place, len(self._seeds))
+        return ImageId(prompt, self._seeds[index])
+
+    def _place(self, image: ImageId) -> int:
+        return image.prompt * len(self._seeds) + self._seeds.index(image.seed)
 
     def _places(self) -> range:
-        return range(self.prompts * self.seeds)[self.shard :: self.shards]
+        return range(self.prompts * len(self._seeds))[self.shard :: self.shards]
 
 
 def config_of(model: str, method: str, target: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -49,15 +49,19 @@ def note(run: Run, image: ImageId, text: str) -> None:
 class Wanted:
     """What the commands so far asked of a run."""
 
-    seeds: int = 0  # pictures of every prompt, the most that were asked for
+    seeds: int = 0  # pictures of every prompt, the most that were asked for: the seeds 0, 1, ...
     max_retries: int | None = None  # attempts at an image beyond the first, as the last command said
     after: list[str] = field(default_factory=list)  # rewards to score the pictures when all are there, by name
+    listed: list[int] = field(default_factory=list)  # seeds of every prompt that were asked for by number, beyond those
 
 
-def ask(run: Run, seeds: int, after: Iterable[str] = (), max_retries: int | None = None) -> None:
-    """Remember what a command asks for, beside what was asked for before."""
+def ask(run: Run, seeds: int | Sequence[int], after: Iterable[str] = (), max_retries: int | None = None) -> None:
+    """Remember what a command asks for, beside what was asked for before. ``seeds``: how many, or which."""
     before = wanted(run)
-    now = Wanted(max(seeds, before.seeds), max_retries, sorted({*after, *before.after}))
+    count, numbers = (seeds, []) if isinstance(seeds, int) else (0, seeds)
+    count = max(count, before.seeds)
+    listed = sorted(seed for seed in {*numbers, *before.listed} if seed >= count)
+    now = Wanted(count, max_retries, sorted({*after, *before.after}), listed)
     if now != before:
         place(run.folder / "wanted.json", json.dumps(asdict(now)).encode() + b"\n")
 
@@ -71,6 +75,7 @@ def wanted(run: Run) -> Wanted:
         found = Wanted(**json.loads(path.read_bytes()))
         right = isinstance(found.seeds, int) and isinstance(found.max_retries, int | None)
         right &= isinstance(found.after, list) and all(isinstance(name, str) for name in found.after)
+        right &= isinstance(found.listed, list) and all(isinstance(seed, int) for seed in found.listed)
     except (ValueError, TypeError):
         right, found = False, Wanted()
     if not right:

@@ -61,8 +61,9 @@ def status(run: Run) -> Status:
 
 def _status(run: Run) -> Status:
     found, asked = run.scan(), progress.wanted(run)
-    seeds = max([1, asked.seeds, *(1 + image.seed for image in found.recorded)])
-    wanted = len(run.config["prompts"]) * seeds
+    there = {image.seed for image in found.recorded}
+    count = asked.seeds if asked.seeds or asked.listed else max(there, default=0) + 1
+    wanted = len(run.config["prompts"]) * (count + sum(seed >= count for seed in {*asked.listed, *there}))
     failing: Counter[str] = Counter()
     abandoned: Counter[str] = Counter()
     for lines in progress.failures(run).values():

@@ -34,7 +34,7 @@ class Settings(TypedDict):
     reward: Annotated[str | dict[str, int | float], Said(f"a name or a mix such as {MIX}", MIX)]
     rewards: dict[str, Part]
     prompts: Annotated[str | list[str], Said("a named set, a text file or a list of texts", "'[\"a red ring\"]'")]
-    seeds: Count
+    seeds: Annotated[Count | list[Annotated[int, Ge(0)]], Said("a whole number, at least 1, or a list of seeds", "1")]
     steps: Count
     batch: Count
     shard: Annotated[int, Ge(0)]
@@ -68,9 +68,7 @@ def check(config: DictConfig) -> dict[str, Any]:
         raise UserError(
             f"shard must be below shards={settings['shards']} (shards count from 0), got {settings['shard']}"
         )
-    for key, most in MOST.items():
-        if (settings[key] or 0) > most:
-            raise UserError(f"{key} must be at most {most}, got {settings[key]}")
+    _check_counts(settings)
     if not settings["results"].strip():
         raise UserError("results must be a folder, got an empty text: type results=PATH")
     if settings["results"].startswith("~"):
@@ -85,6 +83,17 @@ def _check_keys(plain: Mapping[str, Any]) -> None:
     known = Settings.__annotations__
     for key in sorted(plain.keys() - known):
         raise UserError(f"unknown key {key}: {suggest(key, [*known, '+sweep'])} (gradproj run --help explains them)")
+
+
+def _check_counts(settings: Mapping[str, Any]) -> None:
+    """No number beyond MOST; a list of seeds names each once."""
+    seeds = settings["seeds"]
+    if isinstance(seeds, list) and (not seeds or len(set(seeds)) < len(seeds)):
+        raise UserError(f"seeds must be a number or a list of different seeds, got {seeds}: type seeds=[1,2,3]")
+    for key, most in MOST.items():
+        given = settings[key] if isinstance(settings[key], list) else [settings[key] or 0]
+        if max(given) > most:
+            raise UserError(f"{key} must be at most {most}, got {max(given)}")
 
 
 def _check_parts(plain: Mapping[str, Any]) -> None:
