@@ -1,75 +1,123 @@
 """Make the runs behind the committed results again: ``python scripts/reproduce.py tune`` or ``main``.
 
-``tune`` sweeps learning rate and weight of every method on the tuning prompts into results/miniature/tuning, from which
-choose.py takes its choice. ``main`` runs the five methods with two targets and two protocols on the test prompts into
-results/miniature, and then the named sweeps of the ablations and of diversity into results/miniature_*. Each is a
-``gradproj-run`` command (--list prints them); as many run side by side as there are cores. Type the same again after an
-interruption, and it goes on.
+``tune`` sweeps learning rate and weight of every method on the tuning prompts into results/miniature/tuning, lets
+choose.py choose, and goes on beyond the edges of the grid until no choice lies at one, or at its bound alone. ``main``
+runs all methods with three targets on the test prompts into results/miniature, the native protocol, and then the named
+sweeps of the ablations and of diversity into results/miniature_*. Each is a ``gradproj-run`` command (--list prints
+them), the longest first; as many run side by side as --workers says. Type the same again after an interruption, and it
+goes on.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
-METHODS = ("mpgr", "prno", "reno", "none", "ours")  # those that take longest come first
-TARGETS = ("shapes_aesthetic", "shapes_matcher")
-RATES = {"none": "0.0025,0.005,0.01,0.02", "ours": "0.005,0.01,0.02,0.05"}
-WEIGHTS = {"reno": "0.01,0.1,1,10", "prno": "0.1,1,10,100", "mpgr": "0.3,1,3,10"}
+import choose
+import tuning
+import yaml
+
+MIX = "{shapes_aesthetic:1,shapes_matcher:5}"
+LIKE = "shapes_aesthetic"  # the target whose rates and weights the mix takes, which is not tuned itself
+NATIVE = {"mpgr": 500, "prno": 100, "reno": 49, "ours": 200, "none": 200}  # steps; the last two to set them against
+COST = {"prno": 2.5}  # of a step, in steps of none
+SWEEPS = {
+    "diversity": 64 * 25,
+    "ablation_block": 64 * 7,
+    "ablation_switches": 64 * 4,
+    "ablation_guard": 64 * 4,
+}  # images
+Commands = list[list[str]]
 
 
-def tuning_commands() -> list[str]:
-    """Every method over learning rates, and those with a weight over weights, among them the published one."""
-    common = "-m prompts=shapes_tuning steps=100 batch=24 results=results/miniature/tuning"
-    common += " rewards=[shapes_aesthetic,shapes_matcher,shapes_rendering]"
-    commands = []
-    for target in TARGETS:
-        for method in METHODS:
-            grid = f"method.optimizer.lr={RATES.get(method, '0.005,0.01,0.02')}"
-            grid += f" method.weight={WEIGHTS[method]}" if method in WEIGHTS else ""
-            commands.append(f"{common} reward={target} method={method} {grid}")
-    return commands
-
-
-def main_commands() -> list[str]:
-    """Five methods, two targets and two protocols on 64 prompts and 2 seeds; then the ablations and diversity."""
-    common = "prompts=shapes_test seeds=2 batch=32 results=results/miniature"
+def tuning_commands(folder: Path = tuning.FOLDER) -> Commands:
+    """Every method over the first learning rates, and those with a weight over the first weights."""
+    methods = sorted(tuning.METHODS, key=lambda method: -COST.get(method, 1))
     return [
-        f"{common} protocol={protocol} reward={target} method={method}"
-        for protocol in ("common", "native")
-        for method in METHODS
-        for target in TARGETS
-    ] + [
-        f"-m +sweep={sweep} model=shapes batch=32 results=results/miniature_{sweep}"
-        for sweep in ("diversity", "ablation_block", "ablation_switches")
+        command
+        for method in methods
+        for target in tuning.TARGETS
+        for command in tuning.commands(target, method, tuning.first(method), folder)
     ]
+
+
+def main_commands() -> Commands:
+    """All methods, three targets, 64 prompts, seeds that no tuning saw; native with 2 seeds; ablations; diversity."""
+    common = ["prompts=shapes_test", "batch=32", "results=results/miniature"]
+    costs: list[tuple[float, list[str]]] = []  # in images x steps of none
+    for sweep, images in SWEEPS.items():
+        folder = f"results=results/miniature_{sweep}"
+        costs.append((images * 200, ["-m", f"+sweep={sweep}", "model=shapes", "batch=32", folder]))
+    for method in tuning.METHODS:
+        images_and_steps = 64 * 4 * 200 * COST.get(method, 1)
+        four = [*common, "seeds=[1,2,3,4]", f"method={method}"]
+        costs += [(images_and_steps, [*four, f"reward={target}"]) for target in tuning.TARGETS]
+        costs.append((images_and_steps, [*four, f"reward={MIX}", *_tuned(method)]))
+    for method, steps in NATIVE.items():
+        native = [*common, "seeds=2", "protocol=native", f"method={method}"]
+        costs += [(64 * 2 * steps * COST.get(method, 1), [*native, f"reward={target}"]) for target in tuning.TARGETS]
+    return [command for _, command in sorted(costs, key=lambda pair: -pair[0])]
+
+
+def tune(workers: int, folder: Path = tuning.FOLDER) -> bool:
+    """Sweep, choose, and go on beyond the edges; whether all of it went well."""
+    commands = tuning_commands(folder)
+    while commands:
+        if not run(commands, workers):
+            return False
+        rows = choose.read(folder)
+        choose.report(rows, folder)
+        commands = choose.extensions(rows, folder)
+    return True
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("tune", "main"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="commands side by side (default: cores)"
+    )
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     arguments = parser.parse_args()
-    commands = tuning_commands() if arguments.what == "tune" else main_commands()
     if arguments.list:
-        print("\n".join(f"gradproj-run {command}" for command in commands))
+        commands = tuning_commands() if arguments.what == "tune" else main_commands()
+        print("\n".join(map(tuning.typed, commands)))
         return
-    with ThreadPoolExecutor(arguments.workers) as pool:
-        codes = list(pool.map(_run, commands))
-    sys.exit(1 if any(codes) else 0)
+    began = time.monotonic()
+    well = tune(arguments.workers) if arguments.what == "tune" else run(main_commands(), arguments.workers)
+    print(f"{arguments.what} took {_clock(time.monotonic() - began)} with {arguments.workers} workers")
+    sys.exit(0 if well else 1)
 
 
-def _run(command: str) -> int:
-    """Run one command in a process with a single thread; print and return its exit code."""
-    program = Path(sys.executable).with_name("gradproj-run")
-    code = subprocess.run(
-        [program, *command.split()], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-    ).returncode
-    print(f"exit code {code}: gradproj-run {command}", flush=True)
+def run(commands: Iterable[Sequence[str]], workers: int) -> bool:
+    """Run the commands, as many side by side as there are ``workers``; whether all went well."""
+    with ThreadPoolExecutor(workers) as pool:
+        return not any(list(pool.map(_run, commands)))
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run one command in a process with a single thread; print how long it took; return its exit code."""
+    program, began = Path(sys.executable).with_name("gradproj-run"), time.monotonic()
+    code = subprocess.run([program, *command], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
+    print(f"exit code {code} after {_clock(time.monotonic() - began)}: {tuning.typed(command)}", flush=True)
     return code
+
+
+def _tuned(method: str) -> list[str]:
+    """What was chosen for the method with the target LIKE, as settings; nothing where nothing was."""
+    model = yaml.safe_load(Path("configs/model/shapes.yaml").read_text(encoding="utf-8"))
+    chosen = model["tuned"][LIKE].get(method, {})
+    names = {"lr": "method.optimizer.lr", "weight": "method.weight"}
+    return [f"{names[key]}={value:g}" for key, value in chosen.items()]
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 if __name__ == "__main__":
