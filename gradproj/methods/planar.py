@@ -57,13 +57,11 @@ def project_planes(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tens
     _, channels, height, width = x.shape
     check_size(channels * height * width, block)
     down, right = (cosines(size, x.dtype, x.device) for size in (height, width))
-    order = by_radius(channels, height, width, x.device)
-    transformed = (down @ (x / peak[..., None, None]) @ right.T).flatten(1)
-    pairs = torch.view_as_complex(transformed[:, order].unflatten(1, (-1, 2))) / math.sqrt(2)
+    order, back = by_radius(channels, height, width, x.device)
+    ordered = (down @ (x / peak[..., None, None]) @ right.T).flatten(1).index_select(1, order)
+    pairs = torch.view_as_complex(ordered.unflatten(1, (-1, 2)))  # white ones are sqrt(2) too long, but scale is free
     projected = torch.view_as_real(project_coefficients(pairs, block)).flatten(1) * math.sqrt(2)
-    back = torch.empty_like(transformed)
-    back[:, order] = projected
-    return down.T @ back.view_as(x) @ right
+    return down.T @ projected.index_select(1, back).view_as(x) @ right
 
 
 @lru_cache(maxsize=8)
@@ -76,11 +74,15 @@ def cosines(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "
 
 
 @lru_cache(maxsize=8)
-def by_radius(channels: int, height: int, width: int, device: torch.device) -> Int[Tensor, " n"]:
-    """The places of the flat coefficients (channels, height, width) by (i / height)^2 + (j / width)^2.
+def by_radius(
+    channels: int, height: int, width: int, device: torch.device
+) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """The places of the flat coefficients (channels, height, width) in the order of their radius, and the way back.
 
-    Those of one radius stand channel by channel, and within a channel in memory order.
+    The radius' square is (i / height)^2 + (j / width)^2. Coefficients of one radius stand channel by channel, and
+    within a channel in memory order.
     """
     i, j = torch.arange(height)[:, None], torch.arange(width)
     radius = ((i * width) ** 2 + (j * height) ** 2).expand(channels, -1, -1)  # whole numbers, so that ties are ties
-    return radius.flatten().argsort(stable=True).to(device)
+    order = radius.flatten().argsort(stable=True)
+    return order.to(device), order.argsort().to(device)
