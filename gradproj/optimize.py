@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gradproj.types import Image, Latent, Method, Model, Score
@@ -20,7 +20,8 @@ class Step:
     ``seconds`` is the time that the loop has taken up to this reward, without its backward pass and without what the
     caller does between the steps; the device is synchronised before the clock is read. ``gradient_norm`` is the l2 norm
     of the reward's gradient. ``skipped`` marks samples that could not move, because a gradient was zero or not finite.
-    The last step computes no gradient: its norm is NaN and nothing is skipped.
+    ``halvings`` counts the further attempts at a sample's gradient that the model made (``types.Model``). The last step
+    computes no gradient: its norm is NaN and nothing is skipped.
     """
 
     index: int
@@ -30,6 +31,7 @@ class Step:
     reward: Score
     gradient_norm: Float[Tensor, " b"]
     skipped: Bool[Tensor, " b"]
+    halvings: Int[Tensor, " b"]
 
 
 def optimize(
@@ -68,7 +70,8 @@ def optimize(
             norm = torch.full_like(value, torch.nan, dtype=torch.float64)
             moved = torch.ones_like(value, dtype=torch.bool)
         clock.stop()
-        yield Step(index, seconds, current, image.detach(), value.detach(), norm, ~moved)
+        halvings = getattr(model, "halvings", torch.zeros_like(moved, dtype=torch.int64))
+        yield Step(index, seconds, current, image.detach(), value.detach(), norm, ~moved, halvings)
 
 
 def _update(samples, optimizer, method: Method, latent: Tensor, gradient: Tensor, usable: Tensor, rng) -> Tensor:

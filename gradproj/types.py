@@ -33,7 +33,9 @@ class Model(Protocol):
     known, and its networks are fetched and loaded at their first use. A run uses every part once before its first
     image, so that missing or damaged files are reported before the work begins. A model or a reward that cannot take
     every prompt may have ``check_prompts(prompts)``, which raises ``ValueError`` for such a prompt and loads nothing.
-    A model with ``wants_gpu = True`` is not run on a processor unless a person says so.
+    A model with ``wants_gpu = True`` is not run on a processor unless a person says so. One that makes a backward pass
+    again where its number type's range does not do may have ``halvings``: (b,) int64, how often it did for each sample
+    of the last ``generate``.
     """
 
     @property

@@ -22,6 +22,7 @@ from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
 from gradproj.runs.folder import COLUMNS, Run
 from gradproj.runs.naming import ImageId
+from gradproj.runs.record import unlabelled
 from gradproj.runs.scored_steps import scored_steps
 from gradproj.types import Method
 
@@ -246,3 +247,19 @@ def test_the_batch_changes_no_number(tmp_path: Path) -> None:
         assert run.recorded() == expected.recorded() and len(run.recorded()) == 8
         for image in run.recorded():
             np.testing.assert_allclose(numbers(run, *image), numbers(expected, *image), rtol=1e-5, atol=1e-7)
+
+
+def test_how_often_a_gradient_was_tried_again_is_in_the_record_of_its_image(tmp_path: Path) -> None:
+    class Halving(Model):
+        @property
+        def halvings(self) -> Tensor:
+            return torch.tensor([2, 0])
+
+    run, failures = complete(tmp_path / "halving", batch=2, model=Halving(), prompts=["one", "two"])
+    plain, _ = complete(tmp_path / "plain", batch=2, model=Model(), prompts=["one", "two"])
+    labels = [unlabelled(run.record(image).read_bytes()) for image in IMAGES[:2]]
+    assert not failures and [(label or ({},))[0].get("gradient_halvings") for label in labels] == [2 * 8, None]
+    assert run.recorded() == set(IMAGES[:2])
+    for image in IMAGES[:2]:
+        assert run.table(image).drop(columns="seconds").equals(plain.table(image).drop(columns="seconds"))
+    assert b"halvings" not in plain.record(IMAGES[0]).read_bytes()

@@ -80,4 +80,5 @@ def _record(experiment: Experiment, run: Run, image: ImageId, made: ImageTraject
     if note:
         progress.note(run, image, note)
     start, kept = to_pictures(torch.stack([made.start, made.best if experiment.keep == "best" else made.last]))
-    run.write(image, made.rows, {"start": start, "kept": kept})
+    facts = {"gradient_halvings": made.halvings} if made.halvings else {}
+    run.write(image, made.rows, {"start": start, "kept": kept}, facts)

@@ -31,6 +31,7 @@ class ImageTrajectory:
     best_reward: float = -math.inf
     stall: int = 0  # steps in a row that were skipped, up to now
     longest_stall: int = 0
+    halvings: int = 0  # attempts at a gradient at half the scale, beyond the first of each step
     flaw: str | None = None  # the first number that was not finite where it had to be
 
     def add(self, row: dict[str, float], picture: Tensor) -> None:
@@ -70,6 +71,8 @@ class BatchTrajectory:
         scored = step.index in self.scored
         for image, row, picture in zip(self.images, self._rows(step, scored), step.image, strict=True):
             image.add(row, picture)
+        for image, count in zip(self.images, step.halvings.tolist(), strict=True):
+            image.halvings += count
         if scored:
             self._score(self.images, [image.rows[-1] for image in self.images], step.image)
 

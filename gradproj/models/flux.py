@@ -59,7 +59,7 @@ class Flux(OneStepModel):
     def prompting(self) -> dict[str, Any]:
         return {"prompt_2": None, "max_sequence_length": self.text_length}
 
-    def generate(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
         side, pipeline = self.side, self.pipeline
         if self.flattening == "unpacked":
             latent = pipeline._pack_latents(latent, len(latent), latent.shape[1], 2 * side, 2 * side)

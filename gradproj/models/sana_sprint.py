@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from math import cos, sin, sqrt
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import SanaSprintPipeline, SCMScheduler
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from gradproj.errors import UserError
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
-from gradproj.pretrained.one_step import Dtype, OneStepModel, Resolution
-from gradproj.pretrained.precision import GradientRange
+from gradproj.pretrained.one_step import OneStepModel, Resolution
 from gradproj.types import Image, Latent
 
 DEFAULTS = {
@@ -26,7 +25,8 @@ class SanaSprint(OneStepModel):
     """diffusers' SanaSprintPipeline with ``guidance_scale``. Latent (32, resolution / 32, resolution / 32).
 
     Largest timestep, text length and the instruction before each prompt are the pipeline's own defaults; ``weights``
-    has their hash, so that a diffusers with others makes another run.
+    has their hash, so that a diffusers with others makes another run. There is no float16: the text encoder, Gemma 2,
+    wants bfloat16, and its activations leave float16's range.
     """
 
     kind = SanaSprintPipeline
@@ -38,7 +38,7 @@ class SanaSprint(OneStepModel):
     def __init__(
         self,
         resolution: Resolution,
-        dtype: Dtype,
+        dtype: Literal["bfloat16", "float32", "float64"],
         guidance_scale: float,
         source: PipelineSource,
         memory: PipelineMemory,
@@ -65,10 +65,8 @@ class SanaSprint(OneStepModel):
     def decoder_blocks(self, decoder: Any) -> list[nn.Module]:
         return [block for stage in decoder.up_blocks for block in stage]
 
-    def generate(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
-        gradient_range = GradientRange(self.dtype)
-        latent = gradient_range.enter(latent)  # N(0, 1); the trigonometric flow's x is sigma_data times it
-        t = self.angle
+    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+        t = self.angle  # latent is N(0, 1); the trigonometric flow's x is sigma_data times it
         s = sin(t) / (cos(t) + sin(t))
         norm = sqrt(s**2 + (1 - s) ** 2)
         guidance = self.guidance_scale * self.network.config.guidance_embeds_scale
@@ -81,4 +79,4 @@ class SanaSprint(OneStepModel):
         )
         flow = ((1 - 2 * s) * (latent * norm) + (1 - 2 * s + 2 * s**2) * output.to(latent.dtype)) / norm  # F
         clean = cos(t) * latent - sin(t) * flow  # x0 / sigma_data: sigma_data divides out
-        return gradient_range.leave(self.decode(clean / self.decoder.config.scaling_factor))
+        return self.decode(clean / self.decoder.config.scaling_factor)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gradproj.pretrained.euler import EulerStep
 from gradproj.pretrained.one_step import OneStepModel
-from gradproj.pretrained.precision import GradientRange
 from gradproj.types import Image, Latent
 
 
@@ -26,10 +25,9 @@ class SDTurbo(OneStepModel):
     def prompting(self) -> dict[str, Any]:
         return {"num_images_per_prompt": 1, "do_classifier_free_guidance": False}
 
-    def generate(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
-        gradient_range = GradientRange(self.dtype)
-        noisy = gradient_range.enter(latent) * self.euler.start
+    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+        noisy = latent * self.euler.start
         network_input = self.euler.network_input(noisy).to(self.dtype)
         (noise,) = self.network(network_input, self.euler.timestep, **condition, return_dict=False)
         clean = self.euler.clean(noisy, noise.to(latent.dtype))  # x0 = x - sigma eps
-        return gradient_range.leave(self.decode(clean / self.decoder.config.scaling_factor))
+        return self.decode(clean / self.decoder.config.scaling_factor)

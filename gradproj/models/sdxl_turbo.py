@@ -12,7 +12,6 @@ from torch import Tensor
 from gradproj.pretrained.euler import EulerStep
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource, Text
 from gradproj.pretrained.one_step import Dtype, OneStepModel, Resolution
-from gradproj.pretrained.precision import GradientRange
 from gradproj.pretrained.source import Component, fetch_component
 from gradproj.types import Image, Latent
 
@@ -65,9 +64,8 @@ class SDXLTurbo(OneStepModel):
     def prompting(self) -> dict[str, Any]:
         return {"do_classifier_free_guidance": False}
 
-    def generate(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
-        gradient_range = GradientRange(self.dtype)
-        noisy = gradient_range.enter(latent) * self.euler.start
+    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+        noisy = latent * self.euler.start
         (noise,) = self.network(
             self.euler.network_input(noisy).to(self.dtype),
             self.euler.timestep,
@@ -79,7 +77,7 @@ class SDXLTurbo(OneStepModel):
             return_dict=False,
         )
         clean = self.euler.clean(noisy, noise.to(latent.dtype))  # x0 = x - sigma eps
-        return gradient_range.leave(self.decode(self._unscaled(clean)))
+        return self.decode(self._unscaled(clean))
 
     def _unscaled(self, clean: Tensor) -> Tensor:
         config = self.decoder.config

@@ -12,16 +12,17 @@ from gradproj.errors import UserError, all_of
 from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
 from gradproj.pretrained.layout import latent_side
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
+from gradproj.pretrained.precision import GradientRange
 from gradproj.pretrained.recompute import Policy, recompute
 from gradproj.pretrained.source import Component, fetch
-from gradproj.types import Image, default_device
+from gradproj.types import Image, Latent, default_device
 
 Dtype = Literal["bfloat16", "float16", "float32", "float64"]
 Resolution = Annotated[int, Ge(16)]  # pixels a side
 
 
 class OneStepModel:
-    """A ``Model`` on the parts of a diffusers pipeline; what it lacks is ``generate``.
+    """A ``Model`` on the parts of a diffusers pipeline; what it lacks is ``plan`` and ``draw``.
 
     The keys are explained in each model's YAML; what a wrong one raises is a ``UserError``, before any weight is
     fetched where the small files tell. A latent is float32, entrywise N(0, 1); only what enters a network is cast.
@@ -37,6 +38,7 @@ class OneStepModel:
 
     def __init__(self, resolution: Resolution, dtype: Dtype, source: PipelineSource, memory: PipelineMemory) -> None:
         self.dtype, self.device, self.resolution = getattr(torch, dtype), default_device(), resolution
+        self.gradient_range = GradientRange(self.dtype)
         encoder_device = parse_device(memory.text_encoder_device, self.device)
         self.policies: dict[str, Policy] = {
             "decoder_checkpointing": memory.decoder_checkpointing,
@@ -124,6 +126,17 @@ class OneStepModel:
                 recompute(network, "blocks", self.decoder_blocks(network) if key == "decoder_checkpointing" else ())
                 return f"{key}=blocks"
         return None
+
+    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+        """The picture of the one step: what ``generate`` answers, but for the range of its gradient."""
+        raise NotImplementedError
+
+    def generate(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+        return self.gradient_range.through(lambda at: self.draw(at, condition), latent)
+
+    @property
+    def halvings(self) -> Tensor:
+        return self.gradient_range.halvings
 
     def encode(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         return self.embeddings.get(prompts)

@@ -162,10 +162,15 @@ class Run:
             raise UserError(f"the records in {self.folder} do not read as this run's: {error}") from error
 
     def write(
-        self, image: ImageId, rows: Iterable[Mapping[str, float | int | None]], pictures: Mapping[str, Picture]
+        self,
+        image: ImageId,
+        rows: Iterable[Mapping[str, float | int | None]],
+        pictures: Mapping[str, Picture],
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Place the pictures ("start", "kept"), then the CSV: the CSV's existence is "this image is done".
 
+        ``facts`` are what the record's label says of how the image came about, besides whose it is.
         An image that another worker recorded meanwhile stays as it is, what is left of a cut record is moved aside,
         and another run's or image's record in its place is a ``UserError``.
         """
@@ -178,9 +183,8 @@ class Run:
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
             place(self.pictures(image)[kind], buffer.getvalue())
-        label = self.owner.label(image) | {
-            "pictures": {kind: picture_hash(picture) for kind, picture in pictures.items()}
-        }
+        hashes = {kind: picture_hash(picture) for kind, picture in pictures.items()}
+        label = {**(facts or {}), **self.owner.label(image), "pictures": hashes}
         place(self.record(image), labelled(label, table_text(self.columns, rows)))
         (self.images / f"{image}.failed").unlink(missing_ok=True)
 
