@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import CONFIGS
 from made_up import PROMPTS, SCORES, SEEDS, STEPS, frame, make, rewrite, table
 from scipy import stats
 
 from gradproj.report import paper
 from gradproj.report.build import build
+from gradproj.report.choose import find
 from gradproj.report.curve import area
+from gradproj.report.plots import drawing
 from gradproj.report.table import Column, Table
 from gradproj.report.tables.significance import holm, paired
 from gradproj.report.writing import csv, latex, markdown, terminal
@@ -35,6 +38,21 @@ def built(tmp_path_factory: pytest.TempPathFactory, no_waiting: None) -> tuple[P
 def last(run: Run) -> Any:
     found = frame(run)
     return found[found.step == STEPS].set_index("image").sort_index()
+
+
+# --- many methods
+
+
+def test_ours_comes_last_its_other_forms_before_it_and_all_look_different(tmp_path: Path) -> None:
+    methods = [path.stem for path in sorted((CONFIGS / "method").glob("*.yaml"))]
+    for method in methods:
+        make(tmp_path, method, 1.0, steps=10)
+    (comparison,) = find(tmp_path).comparisons
+    labels = list(comparison.methods)
+    assert sorted(labels) == methods and labels[-3:] == ["ours_gradient", "ours_latent", "ours"]
+    looks = drawing.looks(labels)
+    assert all(len(set(kinds)) == len(labels) for kinds in zip(*looks.values(), strict=True))
+    assert set(drawing.looks([*labels, "ours (block=8)", "mine"])) == {*labels, "ours (block=8)", "mine"}
 
 
 # --- paired tests
