@@ -16,7 +16,7 @@ from tiny import layouts
 from tiny import models as tiny_models
 from tiny import rewards as tiny
 
-SHORT = ("prompts=[a red ring]", "steps=1", "batch=1", "reward=aesthetic")
+SHORT = ("prompts=[a red ring]", "steps=1", "batch=1", "reward=aesthetic", "device=cpu")
 FLUX = "black-forest-labs/FLUX.1-schnell"
 
 

@@ -73,7 +73,7 @@ def test_a_sweep_is_settled_before_its_first_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     hub.gated.add(FLUX)
-    said = gradproj("run", "-m", *made[1], *SHORT[:3], "reward=aesthetic,pickscore", "method=none,ours")
+    said = gradproj("run", "-m", *made[1], *SHORT[:3], SHORT[4], "reward=aesthetic,pickscore", "method=none,ours")
     refused(said, hub, f"{FLUX} is gated")
     assert not (tmp_path / "results").exists()
     assert hub.requests["auth-check"] == 7, "one for each repository"

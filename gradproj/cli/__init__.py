@@ -17,6 +17,7 @@ from gradproj.errors import Incomplete, UserError
 
 VERBS = {
     "run": "optimise the noise of every prompt and seed, and record each image; goes on where it stopped",
+    "doctor": "whether this machine has what a run needs: GPU, weights, access, disk, Slurm; what to type where not",
     "fetch": "all that a run or a sweep needs, before it: weights and prompts, settled, fetched, hashed; --list",
     "plan": "what a run would do, with the run's own arguments: images missing and why, hours, gigabytes",
     "status": "how far the runs of a results folder are: recorded, failed and why, missing, running",

@@ -84,6 +84,6 @@ def _fetch(asked: "Asked", runs: Sequence[dict[str, Any]]) -> None:
     proof = fetching.fetch(asked)
     with fetching.offline():
         for settings in runs:
-            parts(settings)
+            parts({**settings, "device": "cpu"})  # on a login node, too
     if proof.files:
         print(f"{proof.files} files, {proof.bytes / 1e9:.2f} GB: every size and hash is right, without a network")

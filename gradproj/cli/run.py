@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Complete every run that ``arguments`` describe; ``Incomplete`` where some of their images are not recorded."""
     os.environ[COMMAND] = json.dumps(["gradproj-run", *arguments])
-    if {"-m", "--multirun"} & {*arguments}:  # no run of a sweep begins before all are understood, and their files had
+    if any(word in ("-m", "--multirun") or word.startswith("+sweep=") for word in arguments):
+        # no run of a sweep begins before all are understood, and their files had
         _settle([one.settings for one in composed.all_here(arguments, "gradproj run")])
     composed.each(arguments, run, "gradproj run")
     return 0

@@ -1,5 +1,6 @@
 """The files that runs need: found out from their settings, and settled before the first byte is fetched."""
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -9,15 +10,18 @@ from gradproj.errors import NotHere, UserError
 from gradproj.execution.settings.parts import parts
 from gradproj.pretrained.survey import Asked, survey
 
+PARTS = ("model", "method", "rewards")
+
 
 def needed(runs: Iterable[Mapping[str, Any]]) -> tuple[Asked, list[str]]:
     """What the models and rewards of ``runs`` (settings) ask for, each once; and why parts of them cannot be made."""
     refused: dict[str, None] = {}
+    different = {json.dumps([run[key] for key in PARTS], sort_keys=True, default=str): run for run in runs}
     with survey() as asked:
-        for settings in runs:
+        for settings in different.values():  # the shards of a sweep have the same parts
             try:
                 with suppress(NotHere):  # what is asked for is noted, and not given
-                    parts(settings)
+                    parts({**settings, "device": "cpu"})  # where there is no GPU, too: nothing is computed
             except UserError as error:
                 refused[str(error)] = None
     return asked, list(refused)

@@ -26,7 +26,7 @@ def settle(outlook: Outlook, command: str) -> None:
     token = wrong_token() if refusals and get_token() else ""
     lines = [token] if token else list(dict.fromkeys(refusals))
     lines += _not_here(outlook, command)
-    if lines or (lines := _disk(outlook)):
+    if lines or (lines := disk(outlook)):
         raise UserError("\n".join(lines))
 
 
@@ -84,7 +84,7 @@ def _not_here(outlook: Outlook, command: str) -> list[str]:
     ]
 
 
-def _disk(outlook: Outlook) -> list[str]:
+def disk(outlook: Outlook) -> list[str]:
     """A line for each disk that has not the room for what is to come."""
     needs: dict[int, list[tuple[Path, int]]] = defaultdict(list)
     places = [(Path(constants.HF_HUB_CACHE).expanduser().absolute(), one.coming) for one in outlook.repositories]

@@ -62,7 +62,7 @@ def _prepare(value: Any, key: str) -> Any:
         return value
     if TARGET not in value:
         return {name: _prepare(item, f"{key}.{name}") for name, item in value.items()}
-    target, unfinished = _find(value[TARGET], key), value.get(PARTIAL, False)
+    target, unfinished = find(value[TARGET], key), value.get(PARTIAL, False)
     if not isinstance(unfinished, bool):
         raise UserError(f"{key}.{PARTIAL} must be true or false, got {unfinished!r}: type {key}.{PARTIAL}=true")
     given = {name: item for name, item in value.items() if name not in (TARGET, PARTIAL)}
@@ -95,7 +95,7 @@ def _build(value: Any) -> Any:
         raise UserError(f"{value.key}: {name} cannot be made: {type(error).__name__}: {reason}") from error
 
 
-def _find(path: Any, key: str) -> Callable[..., Any]:
+def find(path: Any, key: str) -> Callable[..., Any]:
     """What ``_target_`` names."""
     try:
         target = _locate(path)

@@ -1,0 +1,66 @@
+"""The driver, and a GPU with the memory that the command needs."""
+
+import re
+import subprocess
+
+from gradproj.execution import devices
+from gradproj.execution.doctor import Check, Command
+from gradproj.execution.doctor.counted import GIB, cheaper, needed
+
+SECONDS = 20  # for nvidia-smi, which hangs where the driver does
+CLUSTER = "on a cluster, look again inside a task: srun --gres=gpu:1 gradproj doctor ..."
+
+
+def driver(command: Command) -> Check:
+    """NVIDIA's driver and the newest CUDA that it knows, as nvidia-smi says."""
+    state = "missing" if command.wants_gpu else "note"
+    try:
+        done = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=SECONDS)
+    except FileNotFoundError:
+        return Check("driver", state, "no nvidia-smi on the path", CLUSTER if command.wants_gpu else "")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("driver", "wrong" if command.wants_gpu else "note", f"nvidia-smi does not answer ({error})")
+    version = re.search(r"Driver Version: *([\d.]+)", done.stdout)
+    cuda = re.search(r"CUDA Version: *([\d.]+)", done.stdout)
+    if done.returncode or not version:
+        reason = " ".join((done.stdout + done.stderr).split())[:200]
+        return Check("driver", "wrong" if command.wants_gpu else "note", f"nvidia-smi says: {reason}", devices.INSTALL)
+    return Check("driver", "OK", version[1] + (f", for CUDA up to {cuda[1]}" if cuda else ""))
+
+
+def gpu(command: Command) -> Check:
+    """The GPU that the command would take: seen by torch, working, with room for the command."""
+    import torch
+
+    if not torch.cuda.is_available():
+        told = f"torch sees none ({devices.no_gpu()})"
+        needs = f", and {_most(command) / GIB:.0f} GiB are needed at the least" if _most(command) else ""
+        if not command.wants_gpu:
+            return Check("gpu", "note", told + ("; the cluster's tasks need one" if command.launched else ""))
+        return Check("gpu", "missing", told + needs, f"{CLUSTER}, or type device=cpu, which takes hours a picture")
+    device = torch.device(next((name for name in command.devices if name.startswith("cuda")), "cuda"))
+    free, total = torch.cuda.mem_get_info(device)
+    said = f"{torch.cuda.get_device_name(device)}, {total / GIB:.1f} GiB, {free / GIB:.1f} free"
+    square = torch.ones(8, 8, device=device, dtype=torch.float32)
+    if (square @ square).sum().item() != 8**3:
+        return Check("gpu", "wrong", f"{said}; it computes wrongly", "take another: device=cuda:1")
+    return _room(command, said, free, total)
+
+
+def _room(command: Command, said: str, free: int, total: int) -> Check:
+    counted = [(needed(settings, model), settings, model) for settings, model in command.each()]
+    known = [(size, settings, model) for size, settings, model in counted if size is not None]
+    if not known:
+        return Check("gpu", "OK", said + ("" if command.wants_gpu else "; this command needs little of it"))
+    size, settings, model = max(known, key=lambda one: one[0])
+    said += f"; {size / GIB:.1f} GiB are needed at the least (docs/models.md)"
+    if size <= free:
+        return Check("gpu", "OK", said)
+    if size <= total:
+        return Check("gpu", "wrong", said, "others hold the rest: nvidia-smi lists them")
+    typed = cheaper(settings, model, free)
+    return Check("gpu", "wrong", said, f"type {typed}" if typed else "take a larger card, or another model=")
+
+
+def _most(command: Command) -> int:
+    return max((needed(settings, model) or 0 for settings, model in command.each()), default=0)
