@@ -36,6 +36,7 @@ class FakeHub:
         self.accepted = False  # whether the terms of those were accepted by whom the token is of
         self.token: str | None = None  # the only one that is known; None: any is
         self.status: dict[str, tuple[int, str]] = {}  # "revision", "tree", "resolve" -> status, X-Error-Code
+        self.message = ""  # X-Error-Message of those
         self.answers: dict[str, bytes] = {}  # the same keys -> a body instead of the JSON
         self.cut_after: int | None = None  # bytes of a weights file, then the connection is closed, every time
         self.cut_once = False  # the first time only
@@ -171,7 +172,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self.refuse(*self.gate())
 
         def refuse(self, status: int, code: str) -> None:
-            self.answer(b"{}", status, {"X-Error-Code": code} if code else {})
+            headers = {"X-Error-Code": code, "X-Error-Message": hub.message}
+            self.answer(b"{}", status, {key: value for key, value in headers.items() if value})
 
         def answer(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)

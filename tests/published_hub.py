@@ -96,7 +96,7 @@ def coming(hub: FakeHub) -> int:
         "yuvalkirstain/PickScore_v1": ("config.json", "model.safetensors"),
         "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": ("tokenizer.json",),
         "xswu/HPSv2": ("HPS_v2.1_compressed.pt",),
-        "THUDM/ImageReward": ("ImageReward.pt", "med_config.json"),
+        "zai-org/ImageReward": ("ImageReward.pt", "med_config.json"),
         "google-bert/bert-base-uncased": ("vocab.txt",),
     }.items():
         (files,) = hub.others[repo].values()

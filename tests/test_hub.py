@@ -192,7 +192,7 @@ REFUSALS = {
     "gated listing": ("revision", 403, "GatedRepo", ["gated", "accept its terms"]),
     "no repository": ("revision", 404, "RepoNotFound", ["no repository owner/model", "private", "check the name"]),
     "private": ("revision", 401, "RepoNotFound", ["no repository owner/model", "private", "auth login"]),
-    "no revision": ("revision", 404, "RevisionNotFound", ["no revision main", "model.source.revision=main"]),
+    "no revision": ("revision", 404, "RevisionNotFound", ["no revision main", "PART.source.revision=main"]),
     "no token": ("revision", 401, "", ["401", "nobody", "auth login"]),
     "token may not": ("revision", 403, "", ["403", "settings/tokens"]),
     "broken": ("revision", 500, "", ["500", "cannot be reached"]),
@@ -209,6 +209,15 @@ def test_a_refusal_says_what_to_type(hub: FakeHub, case: str) -> None:
     text = refusal()
     assert [word for word in words if word not in text] == []
     assert not hub.sent
+
+
+@pytest.mark.parametrize(("kind", "code"), [("resolve", ""), ("resolve", "GatedRepo"), ("revision", "")])
+def test_a_fine_grained_token_without_the_permission_for_gated_repositories(hub: FakeHub, kind: str, code: str) -> None:
+    hub.status[kind] = (403, code)
+    hub.message = "Please enable access to public gated repositories in your fine-grained token settings to view this"
+    text = refusal()
+    assert "owner/model: the token in use is fine-grained and lacks a permission: tick" in text
+    assert "public gated repos" in text and "https://huggingface.co/settings/tokens" in text and "auth login" in text
 
 
 def test_a_wrong_token(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from gradproj.errors import NotHere
 from gradproj.execution.settings.parts import parts
 
 PAPER = ["black-forest-labs/FLUX.1-schnell", "openai/clip-vit-large-patch14", "yuvalkirstain/PickScore_v1"]
-PAPER += ["laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "xswu/HPSv2", "THUDM/ImageReward", "google-bert/bert-base-uncased"]
+PAPER += ["laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "xswu/HPSv2", "zai-org/ImageReward", "google-bert/bert-base-uncased"]
 
 
 def test_offline_one_message_has_a_command_for_every_repository(compose: Compose, tmp_path, monkeypatch) -> None:

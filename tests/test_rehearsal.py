@@ -68,12 +68,12 @@ def test_what_a_reward_raises_is_told_with_its_place() -> None:
         with pytest.raises(
             UserError, match=rf"test_rehearsal\.Wrong\): {call} raised {type(error).__name__}: .*test_rehearsal\.py:\d+"
         ):
-            rehearsal.try_reward("own", Wrong(call, lambda _, error=error: error), ["a", "b"], climbed=False)
+            rehearsal.try_reward("own", Wrong(call, lambda _, error=error: error), ["a", "b"])
     with pytest.raises(UserError, match=r"own \(test_rehearsal.Wrong\) cannot score these prompts: too long"):
-        rehearsal.try_reward("own", Wrong("score", lambda _: ValueError("too long")), ["a"], climbed=False)
+        rehearsal.try_reward("own", Wrong("score", lambda _: ValueError("too long")), ["a"])
     with pytest.raises(UserError, match="__call__ must be differentiable"):
-        rehearsal.try_reward("own", Wrong("__call__", torch.zeros), ["a"], climbed=True)
-    rehearsal.try_reward("own", Wrong("", None), ["a"], climbed=True)
+        rehearsal.try_reward("own", Wrong("__call__", torch.zeros), ["a"], torch.device("cpu"))
+    rehearsal.try_reward("own", Wrong("", None), ["a"], torch.device("cpu"))
 
 
 def test_a_mistake_that_shows_later_stops_the_run_and_blames_no_image(tmp_path: Path) -> None:
@@ -144,5 +144,38 @@ def test_on_a_gpu_a_whole_batch_takes_one_iteration_before_the_work(monkeypatch:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(Model, "generate", too_much)
-    with pytest.raises(UserError, match=r"batch=2 does not fit .*2\.00 GiB.*batch=1.*decoder_checkpointing=blocks"):
+    with pytest.raises(
+        UserError, match=r"^model \(fakes\.Model\) beside the rewards does not fit .*2\.00 GiB.*held_out"
+    ):
         rehearsal.rehearse(experiment(), 2)
+    with pytest.raises(UserError, match=r"batch=2 of model .*does not fit .*2\.00 GiB.*batch=1.*decoder_checkpointing"):
+        model.device = torch.device("cuda")
+        monkeypatch.setattr(rehearsal, "_try_model", lambda _: None)
+        monkeypatch.setattr(rehearsal, "try_batch", too_much)
+        rehearsal.rehearse(experiment(model=model, target={}), 2)
+
+
+def test_what_is_too_large_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    for call in ("encode", "__call__", "score"):
+        rewards = {"red": Red(), "large": Wrong(call, lambda _: error)}
+        with pytest.raises(
+            UserError, match=r"^large \(test_rehearsal\.Wrong\) does not fit .* type held_out=after.*large"
+        ):
+            rehearsal.rehearse(experiment(rewards=rewards, target={"red": 1.0, "large": 1.0}), 2)
+    monkeypatch.setattr(Model, "encode", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(UserError, match=r"^the text encoders of model \(fakes\.Model\) do.*text_encoder_device=cpu"):
+        rehearsal.rehearse(experiment(), 2)
+
+
+def test_a_climbed_reward_is_tried_where_the_model_has_its_pictures() -> None:
+    seen: list[str] = []
+
+    class There(Red):
+        def __call__(self, image: Tensor, text: None) -> Tensor:
+            seen.append(str(image.device))
+            return super().__call__(image, None)
+
+    rehearsal.try_reward("red", There(), ["one"], torch.device("meta"))
+    rehearsal.try_reward("red", There(), ["one"])
+    assert seen == ["meta"]

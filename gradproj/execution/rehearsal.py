@@ -1,6 +1,7 @@
 """Every part meets its input once, with its weights: what does not fit is told in a line instead of failing images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from gradproj.runs.naming import ImageId
 
 SIDE = 64  # pixels of the pictures that rewards are tried on
 AT_ONCE = 1024  # prompts encoded side by side: the conditions of more are gigabytes
+CHEAPER = "model.memory.decoder_checkpointing=blocks, then model.memory.checkpointing=blocks"
 DO_NOT_FIT = (ValueError, TypeError, RuntimeError, ArithmeticError)  # what torch and the parts raise for bad input
 
 
@@ -23,36 +25,65 @@ def rehearse(experiment: Experiment, batch: int) -> None:
 
     ``UserError`` says what does not fit, and where it is memory that does not do, what to type.
     """
-    try:
+    model = protocol.described("model", experiment.model)
+    with _fitting(f"the text encoders of {model}", "model.memory.text_encoder_device=cpu"):
         _encode_all("model", experiment.model, experiment.prompts)
-        for name, reward in experiment.rewards.items():
-            try_reward(name, reward, experiment.prompts, climbed=name in experiment.target)
+    for name, reward in experiment.rewards.items():
+        climbed = experiment.model.device if name in experiment.target else None
+        try_reward(name, reward, experiment.prompts, climbed)
+    with _fitting(f"{model} beside the rewards", f"held_out=after, then {CHEAPER}"):
         _try_model(experiment)
-        if experiment.model.device.type == "cuda":
+    if experiment.model.device.type == "cuda":
+        with _fitting(f"one iteration of batch={batch} of {model}", _iteration(experiment)):
             try_batch(experiment, batch)
+
+
+@contextmanager
+def _fitting(who: str, advice: str) -> Iterator[None]:
+    """What ``who`` is too large for, or cannot take, is a ``UserError`` that names it; ``advice``: to save memory."""
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"one iteration of batch={batch} does not fit in the GPU's memory ({error}); type batch=1, then "
-            "model.memory.decoder_checkpointing=blocks, then model.memory.checkpointing=blocks, held_out=after, and "
-            "rewards.NAME.memory.checkpointing=blocks where the reward has it (docs/models.md has the sizes)"
+            f"{who} does not fit in the GPU's memory ({error}): type {advice} (docs/models.md has the sizes)"
         ) from error
     except DO_NOT_FIT as error:
-        raise UserError(f"a setting or a prompt does not fit: {error}") from error
+        raise UserError(f"{who}: a setting or a prompt does not fit: {error}") from error
 
 
-def try_reward(name: str, reward: Any, prompts: Sequence[str], climbed: bool) -> None:
-    """Let a reward encode all prompts and judge two small pictures; ``UserError`` names its class and what is wrong."""
+def _iteration(experiment: Experiment) -> str:
+    """What makes an iteration smaller, the cheapest first."""
+    rewards = [
+        f"rewards.{name}.memory.checkpointing=blocks" for name in experiment.target if _has_memory(experiment, name)
+    ]
+    return ", then ".join(["batch=1", CHEAPER, "held_out=after", *rewards])
+
+
+def _has_memory(experiment: Experiment, name: str) -> bool:
+    """Whether the reward is one of gradproj's whose blocks can be computed again."""
+    return "checkpointing" in getattr(getattr(experiment.rewards[name], "memory", None), "__dict__", {})
+
+
+def try_reward(name: str, reward: Any, prompts: Sequence[str], climbed: torch.device | None = None) -> None:
+    """Let a reward encode all prompts and judge two small pictures; ``UserError`` names its class and what is wrong.
+
+    ``climbed`` is the device that the pictures of the climb will be on, None for a reward that is only scored.
+    """
     noise = torch.rand(2, 3, SIDE, SIDE, generator=generator("check", 0, 0))
     texts = [prompts[0], prompts[-1]]
     try:
         if hasattr(reward, "encode"):
             _encode_all(name, reward, prompts)
-        if climbed:
-            image = noise.requires_grad_()
+        if climbed is not None:
+            image = noise.to(climbed).requires_grad_()
             _check_gradient(name, reward, protocol.climb(name, reward, image, _encode(name, reward, texts)), image)
         protocol.score(name, reward, to_pictures(noise.detach()), texts)
-    except torch.OutOfMemoryError:
-        raise
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{protocol.described(name, reward)} does not fit in the GPU's memory ({error}): type held_out=after, so "
+            f"that fewer rewards are there at a time, then rewards.{name}.dtype=bfloat16 where it has that, or close "
+            "what else runs on the GPU (docs/models.md has the sizes)"
+        ) from error
     except (ValueError, RuntimeError) as error:
         raise UserError(f"{protocol.described(name, reward)} cannot score these prompts: {error}") from error
 

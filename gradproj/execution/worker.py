@@ -63,7 +63,7 @@ def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, metho
         if missing:
             devices.expect_gpu(experiment.model, settings["device"])
             for name, node in after.items():  # each is gone again before the generator comes
-                try_reward(name, make(node, f"rewards.{name}", settings["device"]), prompts, climbed=False)
+                try_reward(name, make(node, f"rewards.{name}", settings["device"]), prompts)
             rehearse(experiment, min(settings["batch"], len(missing)))
         run = _create(run, experiment, settings, min(settings["batch"], len(missing)))
         _set_damaged_aside(run, share)

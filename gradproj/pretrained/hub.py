@@ -19,7 +19,7 @@ from huggingface_hub.errors import HTTPError  # httpx's own
 
 from gradproj.errors import NotHere, UserError
 from gradproj.files import place, sha256
-from gradproj.pretrained import survey
+from gradproj.pretrained import asking, survey
 from gradproj.pretrained.hub_errors import ROOM, explain
 from gradproj.pretrained.listing import File, Files, is_whole, listed_before, listing, match, named
 from gradproj.pretrained.listing import storage as storage_of
@@ -45,7 +45,8 @@ def snapshot(
     and cannot be fetched are a ``NotHere``. ``pins``, name -> sha256, are for a ``survey`` alone.
     """
     if not _REPOSITORY.fullmatch(repo):
-        raise UserError(f"repo={repo}: expected owner/name or an existing folder")
+        raise UserError(f"{asking.place_key(repo)}={repo}: expected owner/name or an existing folder")
+    asking.remember(repo, revision)
     survey.note_repository(repo, revision, [*patterns, *later], pins)
     try:
         storage, found = storage_of(repo), listing(repo, revision)

@@ -5,7 +5,10 @@ import errno
 from huggingface_hub import constants, errors, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
+from gradproj.pretrained.asking import revision_key
+
 KEPT = "whole files are kept: the same command fetches the rest"
+GATED = '"Read access to contents of all public gated repos you can access"'
 ROOM = "make room, or set HF_HOME to a folder on a larger disk (HF_HUB_CACHE, if set, goes before it)"
 
 
@@ -18,11 +21,14 @@ def explain(error: Exception, repo: str, revision: str) -> str:
     who = "the login in use (HF_TOKEN or hf auth login)" if get_token() else "nobody (no HF_TOKEN, no hf auth login)"
     login = "`hf auth login`, or set HF_TOKEN"
     number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, HfHubHTTPError) and "fine-grained" in str(error):  # the hub's own words, in X-Error-Message
+        page = f"https://huggingface.co/settings/tokens, or make a token of the kind Read there: {login}"
+        return f"{repo}: the token in use is fine-grained and lacks a permission: tick {GATED} on {page}"
     if isinstance(error, errors.GatedRepoError):
         page = f"https://huggingface.co/{repo}"
         return f"{repo} is gated, asked by {who}: accept its terms on {page}, then log in by the same account: {login}"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{repo} has no revision {revision}: give one that it has: model.source.revision=main"
+        return f"{repo} has no revision {revision}: type one that it has: {revision_key(repo, revision)}=main"
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"no repository {repo}, or it is private, asked by {who}: check the name; if it is private: {login}"
     if isinstance(error, HfHubHTTPError) and (status := error.response.status_code) in (401, 403):

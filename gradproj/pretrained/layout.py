@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from gradproj.errors import UserError
+from gradproj.pretrained.asking import place_key
 from gradproj.pretrained.survey import note_folder
 
 INDEX = "model_index.json"
@@ -24,7 +25,7 @@ def local_folder(repo: str) -> Path | None:
         note_folder(path)
         return path
     if repo.startswith((".", "~")) or path.is_absolute() or repo.count("/") != 1:
-        raise UserError(f"repo={repo}: no such folder, and not a hub id (owner/name): check the path")
+        raise UserError(f"{place_key(repo)}={repo}: no such folder, and not a hub id (owner/name): check the path")
     return None
 
 

@@ -125,10 +125,15 @@ class Source:
         needed = layout.count_parameters(files) * dtype.itemsize
         free, total = torch.cuda.mem_get_info(device)
         if needed > free:
+            networks = [part for part in parts if self._is_network(part)]
+            text = any(part.startswith("text_encoder") for part in networks)
+            keep = (
+                "keep them off it: model.memory.text_encoder_device=cpu" if text else "score at the end: held_out=after"
+            )
             raise UserError(
-                f"{' and '.join(parts)} need {needed / 2**30:.1f} GiB in {dtype}, the GPU has {free / 2**30:.1f} of "
+                f"{' and '.join(networks)} need {needed / 2**30:.1f} GiB in {dtype}, the GPU has {free / 2**30:.1f} of "
                 f"{total / 2**30:.1f} GiB free: take a larger GPU (docs/models.md lists the needs), "
-                "close what else runs on it, or leave the text encoders off it: model.memory.text_encoder_device=cpu"
+                f"close what else runs on it, or {keep}"
             )
 
 

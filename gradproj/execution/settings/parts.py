@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from gradproj.errors import UserError, all_of
 from gradproj.execution import devices
 from gradproj.execution.settings.typed import STRICT, checked
+from gradproj.pretrained import asking
 
 TARGET, PARTIAL = "_target_", "_partial_"
 FAILED = (ValueError, TypeError, RuntimeError, OSError, LookupError, AttributeError, ImportError)  # in a constructor
@@ -88,7 +89,8 @@ def _build(value: Any) -> Any:
     if value.unfinished:
         return partial(value.target, **arguments)
     try:
-        return value.target(**arguments)
+        with asking.part(value.key, arguments.get("source")):
+            return value.target(**arguments)
     except FAILED as error:
         name = getattr(value.target, "__qualname__", value.target)
         reason = " ".join(str(error).split())
