@@ -132,4 +132,8 @@ def test_what_is_missing_is_told_of_held_out_rewards_too(gradproj: Gradproj, tmp
     assert said.code == 2
     for repo in ("stabilityai/sd-turbo", "xswu/HPSv2", "yuvalkirstain/PickScore_v1", "zai-org/ImageReward"):
         assert said.err.count(repo) == 1, said.err
-    assert "linearMSE.pth" in said.err and "gradproj fetch model=sd_turbo" in said.err and not (tmp_path / "results").exists()
+    assert (
+        "linearMSE.pth" in said.err
+        and "gradproj fetch model=sd_turbo" in said.err
+        and not (tmp_path / "results").exists()
+    )
