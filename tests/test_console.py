@@ -204,7 +204,8 @@ def test_every_verb_works_from_an_installed_wheel_in_an_empty_folder(tmp_path: P
     assert "0 to do" in typed("gradproj", "run", *small) and "nothing to do" in typed("gradproj", "plan", *small)
     typed("gradproj", "run", *small, "method=none")
     verbs = [("status",), ("replay", run, "0000-0"), ("table",), ("report",), ("pack", run), ("pack", "--unpack", run)]
-    verbs += [("diversity", run), ("prompts",), ("list",)]
+    verbs += [("diversity", run), ("prompts",), ("list",), ("doctor",), ("doctor", "--quick", "-m", "method=none,ours")]
+    verbs += [("fetch", "--list")]
     for verb in verbs:
         typed("gradproj", *verb)
     assert (folder / "results" / "report.html").exists()

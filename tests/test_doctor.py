@@ -100,6 +100,7 @@ def test_all_is_well_where_it_is(ask: Asked, hub: FakeHub, made: Any, gradproj: 
     assert ask("--quick", *typed)[1]["weights"]["state"] == "OK"
     code, found = ask(*typed)
     assert code == 1 and "HPS_v2.1_compressed.pt of xswu/HPSv2 should have" in found["weights"]["said"]
+    assert found["weights"]["state"] == "wrong"
 
 
 def test_a_wrong_token_and_a_small_disk(ask: Asked, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

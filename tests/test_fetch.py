@@ -13,6 +13,9 @@ from published_hub import FLUX, SHORT, coming
 
 from gradproj.cli import prompts
 from gradproj.diversity.features import inception
+from gradproj.errors import UserError
+from gradproj.pretrained import fetching
+from gradproj.pretrained.survey import Asked, Request
 
 made, hub = published_hub.made, published_hub.hub
 
@@ -112,6 +115,34 @@ def test_the_inception_and_the_prompts_come_when_asked_for(
     assert len(prompts.DEFAULT.read_text().splitlines()) == 60
     prompts.DEFAULT.unlink()
     assert gradproj("fetch", "--prompts").code == 0 and prompts.DEFAULT.exists()
+
+
+def test_a_branch_is_proven_by_the_commit_that_it_was_when_it_was_fetched(
+    hub: FakeHub, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.push({"config.json": b"{}", "unet/model.safetensors": b"weights"})
+    request = Request("owner/model", "main", ["config.json", "unet/*.safetensors"])
+    asked = Asked({("owner/model", "main"): request})
+    assert fetching.fetch(asked).files == 2
+    hub.push({"config.json": b"{ }", "unet/model.safetensors": b"newer"})
+    proof = fetching.prove(asked)
+    assert (proof.files, proof.bytes, proof.wrong) == (2, 2 + len(b"weights"), {})
+    (config,) = Path(constants.HF_HUB_CACHE).glob("models--owner--model/snapshots/*/config.json")
+    config.resolve().write_bytes(b"[]")
+    assert fetching.prove(asked).damaged, "a small file is held against git's hash"
+    assert not fetching.prove(asked, hashes=False).wrong
+    assert fetching.fetch(asked).files == 2 and not fetching.prove(asked).wrong, "the branch has moved on"
+
+
+def test_a_single_file_that_stalls_is_not_waited_for(
+    hub: FakeHub, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("owner/inception", {"inception.safetensors": b"weights"}, "0" * 40)
+    hub.hangs_at = "inception.safetensors"
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    url = f"{hub.url}/owner/inception/resolve/{'0' * 40}/inception.safetensors"
+    with pytest.raises(UserError, match=r"cannot be fetched .*timed out"):
+        fetching.fetch(Asked(addresses={url: hashlib.sha256(b"weights").hexdigest()}))
 
 
 def test_the_miniature_needs_nothing(hub: FakeHub, gradproj: Gradproj, typed: list[str], tmp_path: Path) -> None:

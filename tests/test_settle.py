@@ -108,6 +108,7 @@ def test_a_hub_that_stalls_is_not_waited_for(run: Typed, hub: FakeHub, monkeypat
     hub.hangs.add(kind)
     said = run()
     assert said.code == 2 and "Timeout" in said.err and not hub.sent
+    assert kind != "revision" or hub.requests["revision"] == 1, "asked in vain once, not for every repository"
 
 
 def test_a_mirror_that_cannot_be_asked_for_access_is_believed(run: Typed, hub: FakeHub) -> None:

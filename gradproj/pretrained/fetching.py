@@ -20,10 +20,11 @@ GIT = 40  # hex digits of git's hash
 
 @dataclass(frozen=True)
 class Proof:
-    """What was looked at; ``wrong``: each file that is missing or another one, and how."""
+    """What was looked at; ``wrong``: each file that is missing or another one, and how; ``damaged``: one is another."""
 
     files: int
     bytes: int
+    damaged: bool
     wrong: dict[tuple[str, str], str]  # (repository or address, name) -> what is wrong
 
 
@@ -64,6 +65,7 @@ def prove(asked: Asked, hashes: bool = True) -> Proof:
     with offline():
         outlook = look(asked)
     wrong: dict[tuple[str, str], str] = {}
+    damaged = False
     with tqdm(
         total=_size(outlook), unit="B", unit_scale=True, desc="checking", disable=None if hashes else True
     ) as bar:
@@ -75,15 +77,15 @@ def prove(asked: Asked, hashes: bool = True) -> Proof:
                 if name in (one.missing or {}):
                     wrong[repo, name] = f"{name} of {repo} is missing or cut"
                 elif hashes and (reason := _another(one.folder / name, one.request.pins.get(name))):
-                    wrong[repo, name] = f"{name} of {repo} {reason}"
+                    wrong[repo, name], damaged = f"{name} of {repo} {reason}", True
                 bar.update(file.size or 0)
         for one in outlook.addresses:
             if not one.here:
                 wrong[one.url, ""] = f"{one.path} is missing"
             elif hashes and (found := sha256(one.path)) != one.sha256:
-                wrong[one.url, ""] = f"{one.path} should have sha256 {one.sha256}, it has {found}"
+                wrong[one.url, ""], damaged = f"{one.path} should have sha256 {one.sha256}, it has {found}", True
     count = sum(len(one.files or {}) for one in outlook.repositories) + len(outlook.addresses)
-    return Proof(count, _size(outlook), wrong)
+    return Proof(count, _size(outlook), damaged, wrong)
 
 
 def _bring(asked: Asked) -> None:

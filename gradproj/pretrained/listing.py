@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, errors, get_cached_repo_tree
+from huggingface_hub import HfApi, ModelInfo, constants, errors, get_cached_repo_tree
 from huggingface_hub.errors import HfHubHTTPError, HTTPError  # the latter is httpx's own
 from huggingface_hub.utils import filter_repo_objects
 
@@ -30,11 +30,15 @@ Files = Mapping[str, File]
 
 @dataclass(frozen=True)
 class Listing:
-    """``files``: all of the repository, None if nobody knows. ``trouble``: why the hub cannot be asked, empty if so."""
+    """``files``: all of the repository, None if nobody knows. ``trouble``: why the hub cannot be asked, if so.
+
+    ``terms``: its licence and whether it is gated; empty where the hub was not asked.
+    """
 
     commit: str
     files: Files | None
     trouble: str
+    terms: str = ""
 
 
 def storage(repo: str) -> Path:
@@ -42,15 +46,18 @@ def storage(repo: str) -> Path:
     return Path(constants.HF_HUB_CACHE).expanduser().absolute() / f"models--{repo.replace('/', '--')}"
 
 
-def listing(repo: str, revision: str) -> Listing:
+def listing(repo: str, revision: str, unreachable: str = "") -> Listing:
     """What ``repo`` has at ``revision``; a full commit that was listed before needs no request.
 
-    ``UserError`` where the hub answers and refuses.
+    ``unreachable``: why the hub could not be asked a moment ago: then it is not asked again. ``UserError`` where the
+    hub answers and refuses.
     """
     offline = OFFLINE if constants.is_offline_mode() else ""
     pinned = COMMIT.fullmatch(revision)
     if pinned and (known := listed_before(repo, revision)) is not None:
         return Listing(revision, known, offline)
+    if unreachable:
+        return _remembered(repo, revision, unreachable)
     try:  # the hub's API is asked without a timeout if none is given
         timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
         answer = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=timeout)
@@ -60,15 +67,27 @@ def listing(repo: str, revision: str) -> Listing:
             file.rfilename: File(file.lfs.size, file.lfs.sha256) if file.lfs else File(file.size, None, file.blob_id)
             for file in answer.siblings
         }
-        return Listing(answer.sha, files, "")
+        return Listing(answer.sha, files, "", _terms(answer))
     except (HTTPError, OSError, ValueError, KeyError, TypeError) as error:  # the last three: not the hub that answers
-        reference = storage(repo) / "refs" / revision
         refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
         if refused:
             raise UserError(explain(error, repo, revision)) from error
-        commit = reference.read_text().strip() if not pinned and reference.is_file() else revision
-        trouble = offline or f"{constants.ENDPOINT} cannot be reached ({line(error)})"
-        return Listing(commit, listed_before(repo, commit), trouble)
+        return _remembered(repo, revision, offline or f"{constants.ENDPOINT} cannot be reached ({line(error)})")
+
+
+def _remembered(repo: str, revision: str, trouble: str) -> Listing:
+    """What the cache knows, where the hub cannot be asked; a branch's commit is the one that it had the last time."""
+    reference = storage(repo) / "refs" / revision
+    known = not COMMIT.fullmatch(revision) and reference.is_file()
+    commit = reference.read_text().strip() if known else revision
+    return Listing(commit, listed_before(repo, commit), trouble)
+
+
+def _terms(answer: ModelInfo) -> str:
+    """Licence and gate, as the repository's card and the hub say."""
+    licence = getattr(answer.card_data, "license", None) or "see its page"
+    page = f"{constants.ENDPOINT}/{answer.id}"
+    return f"licence {licence}" + (f"; gated: its terms must be accepted on {page}" if answer.gated else "")
 
 
 def listed_before(repo: str, commit: str) -> Files | None:

@@ -34,6 +34,7 @@ class Repository:
     coming: int = 0  # bytes still to be fetched
     refused: str = ""
     trouble: str = ""
+    terms: str = ""  # licence and gate, where the hub was asked
 
     @property
     def folder(self) -> Path:
@@ -80,10 +81,11 @@ class Outlook:
 
 def look(asked: Asked) -> Outlook:
     """Every listing that ``asked`` needs; what goes wrong stands in each entry, nothing is raised."""
-    return Outlook(
-        [_repository(request) for request in asked.requests.values()],
-        [_address(url, sha256) for url, sha256 in asked.addresses.items()],
-    )
+    repositories: list[Repository] = []
+    for request in asked.requests.values():
+        unreachable = next((one.trouble for one in repositories if one.trouble), "")  # asked in vain once, not for each
+        repositories.append(_repository(request, unreachable))
+    return Outlook(repositories, [_address(url, sha256) for url, sha256 in asked.addresses.items()])
 
 
 @contextmanager
@@ -97,10 +99,10 @@ def patience() -> Iterator[HfApi]:
         client.timeout = before
 
 
-def _repository(request: Request) -> Repository:
+def _repository(request: Request, unreachable: str) -> Repository:
     repo, revision, patterns = request.repo, request.revision, request.patterns
     try:
-        found = listing(repo, revision)
+        found = listing(repo, revision, unreachable)
         folder = storage(repo) / "snapshots" / found.commit
         present = {path.relative_to(folder).as_posix(): File() for path in folder.rglob("*") if path.is_file()}
         must = {name: File() for name in named(patterns)}
@@ -113,7 +115,7 @@ def _repository(request: Request) -> Repository:
     coming = {file.sha256 or file.git or name: file.size or 0 for name, file in missing.items()}
     size = sum(size for name, size in coming.items() if not (blobs / name).is_file())
     refused = "" if found.files is None else _unfit(request, files)
-    return Repository(request, found.commit, files, missing, size, refused, found.trouble)
+    return Repository(request, found.commit, files, missing, size, refused, found.trouble, found.terms)
 
 
 def _unfit(request: Request, files: Files) -> str:

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from huggingface_hub import constants
-from huggingface_hub.errors import HTTPError
 
-from gradproj.pretrained.outlook import Outlook, Repository, patience
+from gradproj.pretrained.outlook import Outlook, Repository
 from gradproj.pretrained.settle import free_bytes
 
 
@@ -33,14 +32,7 @@ def lines(outlook: Outlook, folders: Sequence[Path]) -> Iterator[str]:
 
 
 def _terms(one: Repository) -> str:
-    """Licence, and whether it is gated, as the hub says; why not, where it does not."""
+    """Licence, and whether it is gated, as the hub says; what is wrong, where something is."""
     if one.refused or one.trouble:
         return one.refused or one.trouble
-    try:
-        with patience() as hub:
-            facts = hub.model_info(one.request.repo, revision=one.commit)
-    except (HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-        return f"licence and access unknown ({type(error).__name__})"
-    licence = getattr(facts.card_data, "license", None) or "see its page"
-    page = f"{constants.ENDPOINT}/{one.request.repo}"
-    return f"licence {licence}" + (f"; gated: its terms must be accepted on {page}" if facts.gated else "")
+    return one.terms or f"listed before; its terms are on {constants.ENDPOINT}/{one.request.repo}"

@@ -2,6 +2,7 @@
 
 import pickle
 import shlex
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 import torch
 from accelerate import init_empty_weights
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -93,13 +95,17 @@ def download(url: str, expected: str) -> Path:
     survey.note_address(url, expected)
     path = cached(url)
     if not path.is_file():
+        before = socket.getdefaulttimeout()
         try:
+            socket.setdefaulttimeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)  # torch sets none, and would wait for ever
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
         except (OSError, RuntimeError) as error:
             raise NotHere(
                 [f"{url} cannot be fetched ({error}) to {path}."], [shlex.join(["curl", "-L", "-o", str(path), url])]
             ) from error
+        finally:
+            socket.setdefaulttimeout(before)
     return path
 
 

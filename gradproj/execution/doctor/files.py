@@ -124,6 +124,8 @@ class Files:
         proof = fetching.prove(self.asked, hashes=not self.quick)
         if proof.wrong:
             names = settle.shown(proof.wrong.values())
-            return Check("weights", "missing", f"{names}{local}", f"type {self.command.fetch}")
+            return Check(
+                "weights", "wrong" if proof.damaged else "missing", f"{names}{local}", f"type {self.command.fetch}"
+            )
         how = "sizes" if self.quick else "sizes and hashes"
         return Check("weights", "OK", f"{proof.files} files, {proof.bytes / 1e9:.2f} GB, {how} are right{local}")

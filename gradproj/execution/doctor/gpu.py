@@ -41,9 +41,13 @@ def gpu(command: Command) -> Check:
     device = torch.device(next((name for name in command.devices if name.startswith("cuda")), "cuda"))
     free, total = torch.cuda.mem_get_info(device)
     said = f"{torch.cuda.get_device_name(device)}, {total / GIB:.1f} GiB, {free / GIB:.1f} free"
-    square = torch.ones(8, 8, device=device, dtype=torch.float32)
-    if (square @ square).sum().item() != 8**3:
-        return Check("gpu", "wrong", f"{said}; it computes wrongly", "take another: device=cuda:1")
+    try:
+        square = torch.ones(8, 8, device=device)
+        works = (square @ square).sum().item() == 8**3
+    except RuntimeError as error:  # such as a card that this torch has no kernels for
+        return Check("gpu", "wrong", f"{said}; it does not compute ({str(error).splitlines()[0]})", devices.INSTALL)
+    if not works:
+        return Check("gpu", "wrong", f"{said}; it computes wrongly", "take another one: device=cuda:1")
     return _room(command, said, free, total)
 
 
