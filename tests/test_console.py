@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from conftest import GRADPROJ, Gradproj
 from gradproj import cli
 from gradproj.cli import list as list_verb
 from gradproj.errors import Incomplete, UserError
+from gradproj.runs.environment import git_state
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gradproj"
@@ -71,8 +73,41 @@ def test_a_slip_is_told_without_torch(tmp_path: Path, override: str) -> None:
     assert done.returncode == 2 and "'torch'" not in done.stderr and done.stderr.startswith("gradproj run: ")
 
 
-def test_the_version_is_the_packages(gradproj: Gradproj) -> None:
-    assert gradproj("--version") == (0, f"gradproj {version('gradproj')}\n", "")
+@pytest.mark.parametrize("typed", ["--version", "-V"])
+def test_the_version_has_commit_and_torch_without_importing_it(typed: str, tmp_path: Path) -> None:
+    done = lightly(tmp_path, typed)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+    said = re.fullmatch(
+        r"gradproj (\S+)(?: \(commit ([0-9a-f]{12})( with changes)?\))?, torch (\S+), Python (\S+)\n", done.stdout
+    )
+    assert said, done.stdout
+    assert (said[1], said[4]) == (version("gradproj"), version("torch")) and said[5] == sys.version.split()[0]
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    assert (said[2] or "") == head[:12]  # neither, where the tests run from an archive of the sources
+
+
+def test_a_package_installed_inside_somebodys_checkout_has_no_commit(tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@e", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    inside = tmp_path / "site" / "gradproj"
+    inside.mkdir(parents=True)
+    (inside / "ours.py").touch()
+    assert git_state(inside) == {"commit": None, "dirty": None}
+    subprocess.run([*git, "add", "."], check=True)
+    assert git_state(inside)["dirty"] is True
+
+
+def test_the_citation_and_the_template_name_what_there_is() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert {"cff-version", "message", "title", "authors", "type", "license"} <= cited.keys()
+    (paper,) = cited["references"]
+    assert paper["url"].endswith(paper["identifiers"][0]["value"].removeprefix("arXiv:"))
+    asked = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8"))
+    named = re.findall(r"gradproj (\S+?)[` ]", yaml.safe_dump(asked, width=10**6))
+    assert {"doctor", "--version", "run"} <= set(named) <= {*cli.VERBS, "--version"}
+    assert {part["id"] for part in asked["body"] if part["validations"]["required"]} >= {"command", "said", "machine"}
 
 
 # --- how it ends

@@ -9,6 +9,7 @@ import difflib
 import errno
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     if verb in ("-h", "--help", "help"):
         return _said(_help)
     if verb in ("-V", "--version"):
-        return _said(lambda: f"gradproj {_version()}")
+        return _said(_version)
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         advice = f"did you mean gradproj {near[0]}?" if near else f"type one of {', '.join(VERBS)}"
@@ -108,7 +109,20 @@ def _help() -> str:
 
 
 def _version() -> str:
+    """Version, commit where this is a checkout, and the versions of torch and Python; torch is not imported."""
+    from pathlib import Path
+
+    from gradproj.runs.environment import git_state
+
+    found = {name: _installed(name) for name in ("gradproj", "torch")}
+    git = git_state(Path(__file__).parent)
+    changed = " with changes" if git["dirty"] else ""
+    commit = f" (commit {git['commit'][:12]}{changed})" if git["commit"] else ""
+    return f"gradproj {found['gradproj']}{commit}, torch {found['torch']}, Python {platform.python_version()}"
+
+
+def _installed(package: str) -> str:
     try:
-        return version("gradproj")
+        return version(package)
     except PackageNotFoundError:
-        return "of a checkout that is not installed"
+        return "not installed"

@@ -68,8 +68,12 @@ def command(folder: Path) -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Commit and whether tracked files differ from it; both None outside a checkout."""
+    """Commit and whether tracked files differ from it; both None where no checkout has the files of ``folder``.
+
+    An installed package may lie inside somebody's checkout, whose commit says nothing about it.
+    """
     try:
+        _git(folder, "ls-files", "--error-unmatch", ".")
         commit = _git(folder, "rev-parse", "HEAD")
         return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.CalledProcessError):
