@@ -25,6 +25,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--batch", type=int, help="images side by side; default: as many as env.json says there were")
     parser.add_argument("--gif", action="store_true", help="write images/<image>.gif and a strip of the scored steps")
     parser.add_argument(
+        "--latent", action="store_true", help="write the kept picture's latent, images/<image>.safetensors"
+    )
+    parser.add_argument(
         "--trust", action="store_true", help="call code of the run's config.yaml that is not gradproj's own"
     )
     given = parser.parse_intermixed_args(arguments)
@@ -36,4 +39,4 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"there is no image {given.image}: {error}") from error
     from gradproj.execution.replay import replay
 
-    return 0 if replay(given.run, image, given.settings, given.batch, given.gif, given.trust) else 1
+    return 0 if replay(given.run, image, given.settings, given.batch, given.gif, given.trust, given.latent) else 1

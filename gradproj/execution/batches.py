@@ -17,8 +17,10 @@ from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 
 
-def complete(experiment: Experiment, run: Run, images: Sequence[ImageId], batch: int) -> None:
+def complete(experiment: Experiment, run: Run, images: Sequence[ImageId], batch: int, latents: bool = False) -> None:
     """Optimise and record ``images``, ``batch`` at a time; one that fails leaves its reason beside the records.
+
+    ``latents``: the latent of the kept picture is saved beside it.
 
     The batches come in an order that no other process shares, and what another one recorded meanwhile is left out: two
     workers that were started by mistake do almost nothing twice (docs/decisions/0004).
@@ -30,7 +32,7 @@ def complete(experiment: Experiment, run: Run, images: Sequence[ImageId], batch:
                 chunk = [images[at] for at in range(number * batch, min(len(images), (number + 1) * batch))]
                 missing = [image for image in chunk if not run.has(image)]
                 if missing:
-                    attempt = partial(_attempt, experiment, run, display)
+                    attempt = partial(_attempt, experiment, run, display, latents)
                     memory.fit(missing, attempt, give_up=partial(progress.fail, run))
                 display.advance(len(chunk))
     finally:
@@ -49,14 +51,16 @@ def shuffled(count: int) -> Iterator[int]:
         moved[chosen] = moved.pop(last, last)
 
 
-def _attempt(experiment: Experiment, run: Run, display: Display, images: Sequence[ImageId], note: str) -> None:
+def _attempt(
+    experiment: Experiment, run: Run, display: Display, latents: bool, images: Sequence[ImageId], note: str
+) -> None:
     """One batch. An error of the device fails all of its images; what ends the worker, or memory, is raised."""
     label = experiment.prompts[images[0].prompt] + (f" and {len(images) - 1} more" if len(images) > 1 else "")
     try:
         steps = display.watch(experiment.iterate(images, experiment.steps), label, len(images))
         trajectory = experiment.follow(images, _beating(run, steps, len(images)))
         for image, made in zip(images, trajectory.images, strict=True):
-            _record(experiment, run, image, made, note)
+            _record(experiment, run, image, made, note, latents)
     except (RuntimeError, ValueError) as error:  # a failed kernel, a latent that is not finite
         if isinstance(error, (torch.OutOfMemoryError, *scheduler.interruptions())):
             raise
@@ -71,7 +75,7 @@ def _beating(run: Run, steps: Iterable[Step], images: int) -> Iterator[Step]:
         yield step
 
 
-def _record(experiment: Experiment, run: Run, image: ImageId, made: ImageTrajectory, note: str) -> None:
+def _record(experiment: Experiment, run: Run, image: ImageId, made: ImageTrajectory, note: str, latents: bool) -> None:
     """Write the image's record and pictures, or why it has none."""
     failure = made.failure(min(experiment.max_skips, experiment.steps))
     if failure:
@@ -79,6 +83,9 @@ def _record(experiment: Experiment, run: Run, image: ImageId, made: ImageTraject
         return
     if note:
         progress.note(run, image, note)
-    start, kept = to_pictures(torch.stack([made.start, made.best if experiment.keep == "best" else made.last]))
+    picture, latent = made.kept(experiment.keep)
+    start, kept = to_pictures(torch.stack([made.start, picture]))
+    if latents:
+        run.save_latent(image, latent.cpu().numpy())
     facts = {"gradient_halvings": made.halvings} if made.halvings else {}
     run.write(image, made.rows, {"start": start, "kept": kept}, facts)

@@ -117,7 +117,7 @@ def _costs(runs: Sequence[Run]) -> tuple[float | None, str, float | None]:
             with contextlib.suppress(UserError, FileNotFoundError, ValueError):  # damaged, moved by now, or no image's
                 image = ImageId.parse(path.stem)
                 seconds.append(float(run.table(image)["seconds"].iloc[-1]))
-                files = (path, *run.pictures(image).values())
+                files = (path, *run.pictures(image).values(), run.latent(image))
                 sizes.append(sum(file.stat().st_size for file in files if file.exists()) / 1e6)
         with contextlib.suppress(OSError, ValueError, KeyError):
             device = json.loads((run.folder / "env.json").read_text(encoding="utf-8"))["device"]

@@ -20,7 +20,7 @@ from gradproj.execution.display import Display
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.settings.compose import compose_stored, unknown_code
 from gradproj.execution.settings.parts import parts
-from gradproj.execution.trajectory import to_pictures
+from gradproj.execution.trajectory import ImageTrajectory, to_pictures
 from gradproj.files import place
 from gradproj.optimize import Step
 from gradproj.runs import environment
@@ -41,12 +41,13 @@ def replay(
     batch: int | None = None,
     gif: bool = False,
     trust: bool = False,
+    latent: bool = False,
 ) -> bool:
     """Make ``image`` of the run in ``folder`` again and print the comparison; whether it is the same.
 
     ``settings`` say where weights are today (``model.source.repo=/folder``) and the device, ``batch`` how many images
     were made side by side (None: as env.json says). Start and kept picture are put where they are missing; ``gif`` adds
-    an animation.
+    an animation, ``latent`` the kept picture's latent, if the numbers are the same.
     Making the parts calls what config.yaml names: code that is not gradproj's is refused unless ``trust``.
     """
     run = Run.open(folder.resolve())
@@ -68,14 +69,18 @@ def replay(
     experiment = _experiment(run, settings)
     print(f"on {environment.device_name(experiment.model.device)} ({experiment.model.device})", flush=True)
     with threads.chosen(facts.get("threads"), experiment.model.latent_shape):
-        rows, pictures = _again(experiment, image, batch)
-    again = pd.DataFrame(rows).reindex(columns=recorded.columns)
+        made, pictures = _again(experiment, image, batch)
+    again = pd.DataFrame(made.rows).reindex(columns=recorded.columns)
     again = again.astype(float).map(lambda value: float(f"{value:.6g}"))  # as a record has them
     if len(again) != len(recorded):
         raise UserError(f"{image} took {len(again)} rows, its record has {len(recorded)}: is config.yaml edited?")
     same = _compare(run, image, deviations(recorded, again), batch)
     if same:
         _restore(run, image, again, pictures, hashes)
+    if same and latent:
+        run.images.mkdir(exist_ok=True)
+        run.save_latent(image, made.kept(experiment.keep)[1].cpu().numpy())
+        print(run.latent(image))
     if gif:
         for path in animate(run, image, pictures):
             print(path)
@@ -124,8 +129,8 @@ def _experiment(run: Run, settings: Sequence[str]) -> Experiment:
     return Experiment(**made, target=target(config), prompts=config["prompts"], **loop)
 
 
-def _again(experiment: Experiment, image: ImageId, batch: int) -> tuple[list[dict[str, float]], dict[int, Any]]:
-    """The rows, and step -> 8-bit picture of every step."""
+def _again(experiment: Experiment, image: ImageId, batch: int) -> tuple[ImageTrajectory, dict[int, Any]]:
+    """What a run would keep of it, and step -> 8-bit picture of every step."""
     pictures: dict[int, Any] = {}
 
     def keeping(steps: Iterable[Step]) -> Iterator[Step]:
@@ -137,7 +142,7 @@ def _again(experiment: Experiment, image: ImageId, batch: int) -> tuple[list[dic
     with Display(1, experiment.steps) as display:
         steps = display.watch(experiment.iterate(copies, experiment.steps), experiment.prompts[image.prompt], 1)
         trajectory = experiment.follow(copies, keeping(steps))
-    return trajectory.images[0].rows, pictures
+    return trajectory.images[0], pictures
 
 
 def _restore(

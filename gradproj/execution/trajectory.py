@@ -1,4 +1,4 @@
-"""What is kept of the images of one batch on their way: a row per step, official scores, three pictures."""
+"""What is kept of the images of one batch on their way: a row per step, official scores, pictures and latents."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,18 @@ BLOCK = 16  # B of the latent's recorded statistics, the same for every method
 
 @dataclass
 class ImageTrajectory:
-    """One image on its way. Pictures are (3, h, w) in [0, 1], on the device; the best one has the highest reward."""
+    """One image on its way. Pictures are (3, h, w) in [0, 1], on the device; the best one has the highest reward.
+
+    ``best_latent`` and ``last_latent`` are the latents of these pictures, (*latent) float32.
+    """
 
     prompt: str
     rows: list[dict[str, float]] = field(default_factory=list)
     start: Any = None
     best: Any = None
     last: Any = None
+    best_latent: Any = None
+    last_latent: Any = None
     best_step: int = 0
     best_reward: float = -math.inf
     stall: int = 0  # steps in a row that were skipped, up to now
@@ -34,16 +39,21 @@ class ImageTrajectory:
     halvings: int = 0  # attempts at a gradient at half the scale, beyond the first of each step
     flaw: str | None = None  # the first number that was not finite where it had to be
 
-    def add(self, row: dict[str, float], picture: Tensor) -> None:
-        """Take in the next step's row and picture."""
+    def add(self, row: dict[str, float], picture: Tensor, latent: Tensor) -> None:
+        """Take in the next step's row, its picture and the picture's latent."""
         self.rows.append(row)
         self.stall = self.stall + 1 if row["skipped"] else 0
         self.longest_stall = max(self.longest_stall, self.stall)
         if self.start is None:
-            self.start = self.best = picture
+            self.start, self.best, self.best_latent = picture, picture, latent
         if row["reward"] > self.best_reward:
-            self.best_reward, self.best_step, self.best = row["reward"], int(row["step"]), picture
-        self.last = picture
+            self.best_reward, self.best_step = row["reward"], int(row["step"])
+            self.best, self.best_latent = picture, latent
+        self.last, self.last_latent = picture, latent
+
+    def kept(self, keep: str) -> tuple[Tensor, Tensor]:
+        """The picture that is handed over and its latent: of the best step or of the last (``keep``)."""
+        return (self.best, self.best_latent) if keep == "best" else (self.last, self.last_latent)
 
     def failure(self, max_skips: int) -> str | None:
         """Why this image must not be recorded; None where it came to a usable end."""
@@ -69,8 +79,9 @@ class BatchTrajectory:
     def add(self, step: Step) -> None:
         """Add one row per image; pictures are scored where they are to be."""
         scored = step.index in self.scored
-        for image, row, picture in zip(self.images, self._rows(step, scored), step.image, strict=True):
-            image.add(row, picture)
+        rows = self._rows(step, scored)
+        for image, row, picture, latent in zip(self.images, rows, step.image, step.latent, strict=True):
+            image.add(row, picture, latent)
         for image, count in zip(self.images, step.halvings.tolist(), strict=True):
             image.halvings += count
         if scored:

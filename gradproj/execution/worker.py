@@ -68,7 +68,7 @@ def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, metho
         run = _create(run, experiment, settings, min(settings["batch"], len(missing)))
         _set_damaged_aside(run, share)
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
-        complete_batches(experiment, run, missing, settings["batch"])
+        complete_batches(experiment, run, missing, settings["batch"], "latent" in settings["save"])
         del experiment  # the held-out rewards get the memory that the generator had
         _score_after(run, after, settings, share)
     return _outcome(run, share, settings["max_retries"])

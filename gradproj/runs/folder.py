@@ -20,6 +20,7 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 from PIL.Image import Image as Picture
+from safetensors.numpy import save
 
 from gradproj.errors import UserError
 from gradproj.files import place
@@ -111,6 +112,15 @@ class Run:
     def pictures(self, image: ImageId) -> dict[str, Path]:
         """The two PNGs under the names that scores and diversity have for them."""
         return {"start": self.start(image), "kept": self.kept(image)}
+
+    def latent(self, image: ImageId) -> Path:
+        """The safetensors file of the kept picture's latent, where a run saves it."""
+        return self.images / f"{image}.safetensors"
+
+    def save_latent(self, image: ImageId, latent: NDArray[np.float32]) -> None:
+        """Place the latent (*latent) of the kept picture; the file's metadata say whose it is, as a record's label."""
+        label = json.dumps(self.owner.label(image), sort_keys=True)  # in one entry: their order is not fixed
+        place(self.latent(image), save({"latent": np.ascontiguousarray(latent)}, {"label": label}))
 
     @property
     def owner(self) -> Owner:

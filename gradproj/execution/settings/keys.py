@@ -41,6 +41,7 @@ class Settings(TypedDict):
     shards: Count
     keep: Literal["last", "best"]
     held_out: Literal["during", "after"]
+    save: Annotated[list[Literal["picture", "latent"]], Said("[picture] or [picture,latent]", "[picture,latent]")]
     score_every: Count | Literal["geometric"]
     max_skips: Count
     max_retries: Annotated[int, Ge(0)]
@@ -90,6 +91,8 @@ def _check_counts(settings: Mapping[str, Any]) -> None:
     seeds = settings["seeds"]
     if isinstance(seeds, list) and (not seeds or len(set(seeds)) < len(seeds)):
         raise UserError(f"seeds must be a number or a list of different seeds, got {seeds}: type seeds=[1,2,3]")
+    if "picture" not in settings["save"]:  # scores and the page are of saved pictures
+        raise UserError(f"save must have picture in it, got [{','.join(settings['save'])}]: type save=[picture,latent]")
     for key, most in MOST.items():
         given = settings[key] if isinstance(settings[key], list) else [settings[key] or 0]
         if max(given) > most:
