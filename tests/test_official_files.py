@@ -169,7 +169,9 @@ def test_weights_name_the_files_of_a_folder_and_the_commit_of_a_repository(keys,
     assert weights["config.json"] == hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
     asked = []
 
-    def snapshot(repo: str, revision: str, patterns: list[str], later: Sequence[str] = ()) -> tuple[Path, str]:
+    def snapshot(
+        repo: str, revision: str, patterns: list[str], later: Sequence[str] = (), pins: object = None
+    ) -> tuple[Path, str]:
         asked.append((repo, revision, patterns, later))
         return folder, f"commit of {revision}"
 
