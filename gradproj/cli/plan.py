@@ -62,7 +62,7 @@ def _weights(
         }
     except NotHere as error:
         more = f" (and {len(error.reasons) - 1} more)" if len(error.reasons) > 1 else ""
-        tell(f"not all could be checked, files are missing here: {error.reasons[0]}{more}")
+        tell(f"not all could be checked, files are missing here: {error.reasons[0]}{more}; gradproj fetch brings them")
         return {}
 
 

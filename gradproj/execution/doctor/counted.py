@@ -77,6 +77,7 @@ def _width(settings: Settings) -> float:
     return WIDTH.get(settings["model"].get("dtype", ""), 1.0)
 
 
+@cache
 def _published(model: str) -> dict[str, Any]:
     return yaml.safe_load((data_folder("configs") / "model" / f"{model}.yaml").read_text(encoding="utf-8"))["model"]
 
