@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from gradproj.execution.batches import complete as complete_batches
+from gradproj.execution.destination import Records
 from gradproj.execution.experiment import Experiment
 from gradproj.runs import progress
 from gradproj.runs.folder import Run
@@ -118,7 +119,7 @@ def complete(folder: Path, batch: int = 4, seeds: int = 1, **changes: Any) -> tu
     made = experiment(**changes)
     run = new_run(folder, made)
     images = [ImageId(prompt, seed) for prompt in range(len(made.prompts)) for seed in range(seeds)]
-    complete_batches(made, run, images, batch)
+    complete_batches(made, Records(run), images, batch)
     return run, progress.failures(run)
 
 

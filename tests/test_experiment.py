@@ -16,6 +16,7 @@ from torch import Tensor
 
 import gradproj
 from gradproj.execution import batches
+from gradproj.execution.destination import Records
 from gradproj.execution.trajectory import to_pictures
 from gradproj.methods import ours
 from gradproj.noise import generator, initial_latent
@@ -107,7 +108,7 @@ def test_an_error_of_the_device_fails_its_batch_alone(tmp_path: Path, batch: int
 def test_a_later_success_removes_the_word_of_failure(tmp_path: Path) -> None:
     run, _ = complete(tmp_path, model=Model("gradient"), batch=2)
     before = {path.name: path.read_bytes() for path in run.images.iterdir() if not path.name.startswith("0002")}
-    batches.complete(experiment(), run, [ImageId(2, 0)], 1)
+    batches.complete(experiment(), Records(run), [ImageId(2, 0)], 1)
     assert not list(run.images.glob("*.failed")) and len(run.recorded()) == 4
     assert {path.name: path.read_bytes() for path in run.images.iterdir() if path.name in before} == before
 
@@ -122,7 +123,7 @@ def test_an_error_of_the_disk_is_no_fault_of_the_images(
     monkeypatch.setattr(Run, "write", write)
     run = new_run(tmp_path, experiment())
     with pytest.raises(OSError, match=errno.errorcode[number]):
-        batches.complete(experiment(), run, IMAGES, 4)
+        batches.complete(experiment(), Records(run), IMAGES, 4)
     assert not list(run.images.glob("*.failed"))
 
 

@@ -20,6 +20,7 @@ from faults import BASE, without_seconds, work
 
 from gradproj.errors import UserError
 from gradproj.execution import batches
+from gradproj.execution.destination import Records
 from gradproj.execution.experiment import Experiment
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
@@ -96,12 +97,12 @@ def test_workers_of_one_shard_corrupt_nothing_and_do_little_twice(
     every = [fakes.experiment(prompts=[f"p{number}" for number in range(10)], steps=1) for _ in range(workers)]
     run = fakes.new_run(tmp_path, every[0])
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda made: batches.complete(made, run, images, batch), every))
+        list(pool.map(lambda made: batches.complete(made, Records(run), images, batch), every))
     assert len(run.recorded()) == 40 and len(list(run.images.iterdir())) == 120
     twice = (len(worked) - 40) / (workers - 1) / batch
     assert twice < 3 * log(40 / batch) + 6
     alone = fakes.new_run(tmp_path / "alone", every[0])
-    batches.complete(every[0], alone, images, batch)
+    batches.complete(every[0], Records(alone), images, batch)
     assert without_seconds(run).keys() == without_seconds(alone).keys()
     if batch == 1:
         assert without_seconds(run) == without_seconds(alone)

@@ -16,6 +16,7 @@ from fakes import IMAGES, Model, experiment
 
 from gradproj.errors import UserError
 from gradproj.execution import batches, display, scheduler, threads, worker
+from gradproj.execution.destination import Records
 from gradproj.execution.missing import Missing
 from gradproj.execution.settings import keys
 from gradproj.execution.worker import Outcome
@@ -137,7 +138,7 @@ def test_a_worker_that_is_interrupted_blames_no_image(tmp_path: Path, monkeypatc
 
         monkeypatch.setattr(Model, "generate", stop)
         with pytest.raises(kind):
-            batches.complete(experiment(), run, IMAGES, 2)
+            batches.complete(experiment(), Records(run), IMAGES, 2)
         assert not list(run.folder.rglob("*.failed")) and not (run.folder / "workers").exists()
 
 
@@ -149,5 +150,5 @@ def test_submitits_own_exceptions_are_recognised() -> None:
 def test_nothing_to_do_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradproj.execution.experiment.optimize", None)  # a call would raise
     run = fakes.new_run(tmp_path, experiment())
-    batches.complete(experiment(), run, [], 4)
+    batches.complete(experiment(), Records(run), [], 4)
     assert not list(run.images.iterdir())

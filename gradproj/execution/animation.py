@@ -24,7 +24,7 @@ def animate(run: Run, image: ImageId, pictures: Mapping[int, Picture]) -> Iterat
     run.images.mkdir(exist_ok=True)
     last = max(pictures)
     chosen = sorted({round(last * frame / (FRAMES - 1)) for frame in range(FRAMES)})
-    first, *others = [_small(pictures[step]) for step in chosen]
+    first, *others = [small(pictures[step]) for step in chosen]
     durations = [PAUSE] * len(others) + [20 * PAUSE]
     buffer = io.BytesIO()
     first.save(buffer, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
@@ -42,7 +42,7 @@ def png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _small(picture: Picture) -> Picture:
+def small(picture: Picture) -> Picture:
     """At most SIDE pixels; a miniature's are enlarged to a multiple, its pixels kept."""
     times = SIDE // max(picture.size)
     if times > 1:

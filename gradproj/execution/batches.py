@@ -1,4 +1,4 @@
-"""A run's missing images, batch after batch: each is optimised, scored and recorded, or leaves the reason why not."""
+"""Images, batch after batch: each is optimised, scored and handed on, or the reason why not is."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,20 +7,17 @@ from functools import partial
 import torch
 
 from gradproj.execution import scheduler
+from gradproj.execution.destination import Destination, Made
 from gradproj.execution.display import Display
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.out_of_memory import Memory
 from gradproj.execution.trajectory import ImageTrajectory, to_pictures
 from gradproj.optimize import Step
-from gradproj.runs import progress
-from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 
 
-def complete(experiment: Experiment, run: Run, images: Sequence[ImageId], batch: int, latents: bool = False) -> None:
-    """Optimise and record ``images``, ``batch`` at a time; one that fails leaves its reason beside the records.
-
-    ``latents``: the latent of the kept picture is saved beside it.
+def complete(experiment: Experiment, destination: Destination, images: Sequence[ImageId], batch: int) -> None:
+    """Optimise ``images``, ``batch`` at a time, and hand each to ``destination``, or the reason why it failed.
 
     The batches come in an order that no other process shares, and what another one recorded meanwhile is left out: two
     workers that were started by mistake do almost nothing twice (docs/decisions/0004).
@@ -30,13 +27,13 @@ def complete(experiment: Experiment, run: Run, images: Sequence[ImageId], batch:
         with Display(len(images), experiment.steps) as display:
             for number in shuffled(-(-len(images) // batch)):
                 chunk = [images[at] for at in range(number * batch, min(len(images), (number + 1) * batch))]
-                missing = [image for image in chunk if not run.has(image)]
+                missing = [image for image in chunk if not destination.has(image)]
                 if missing:
-                    attempt = partial(_attempt, experiment, run, display, latents)
-                    memory.fit(missing, attempt, give_up=partial(progress.fail, run))
+                    attempt = partial(_attempt, experiment, destination, display)
+                    memory.fit(missing, attempt, give_up=destination.fail)
                 display.advance(len(chunk))
     finally:
-        progress.rest(run)
+        destination.rest()
 
 
 def shuffled(count: int) -> Iterator[int]:
@@ -52,40 +49,36 @@ def shuffled(count: int) -> Iterator[int]:
 
 
 def _attempt(
-    experiment: Experiment, run: Run, display: Display, latents: bool, images: Sequence[ImageId], note: str
+    experiment: Experiment, destination: Destination, display: Display, images: Sequence[ImageId], note: str
 ) -> None:
     """One batch. An error of the device fails all of its images; what ends the worker, or memory, is raised."""
     label = experiment.prompts[images[0].prompt] + (f" and {len(images) - 1} more" if len(images) > 1 else "")
     try:
         steps = display.watch(experiment.iterate(images, experiment.steps), label, len(images))
-        trajectory = experiment.follow(images, _beating(run, steps, len(images)))
+        trajectory = experiment.follow(images, _seen(destination, steps, images))
         for image, made in zip(images, trajectory.images, strict=True):
-            _record(experiment, run, image, made, note, latents)
+            _hand_on(experiment, destination, image, made, note)
     except (RuntimeError, ValueError) as error:  # a failed kernel, a latent that is not finite
         if isinstance(error, (torch.OutOfMemoryError, *scheduler.interruptions())):
             raise
         for image in images:
-            progress.fail(run, image, f"{type(error).__name__}: {error}")
+            destination.fail(image, f"{type(error).__name__}: {error}")
 
 
-def _beating(run: Run, steps: Iterable[Step], images: int) -> Iterator[Step]:
-    """``steps`` as they come, each with a sign of life beside the records."""
+def _seen(destination: Destination, steps: Iterable[Step], images: Sequence[ImageId]) -> Iterator[Step]:
+    """``steps`` as they come, each of which ``destination`` sees."""
     for step in steps:
-        progress.beat(run, images)
+        destination.see(images, step)
         yield step
 
 
-def _record(experiment: Experiment, run: Run, image: ImageId, made: ImageTrajectory, note: str, latents: bool) -> None:
-    """Write the image's record and pictures, or why it has none."""
-    failure = made.failure(min(experiment.max_skips, experiment.steps))
+def _hand_on(experiment: Experiment, destination: Destination, image: ImageId, way: ImageTrajectory, note: str) -> None:
+    """Give ``destination`` the image, or why there is none."""
+    failure = way.failure(min(experiment.max_skips, experiment.steps))
     if failure:
-        progress.fail(run, image, failure)
+        destination.fail(image, failure)
         return
-    if note:
-        progress.note(run, image, note)
-    picture, latent = made.kept(experiment.keep)
-    start, kept = to_pictures(torch.stack([made.start, picture]))
-    if latents:
-        run.save_latent(image, latent.cpu().numpy())
-    facts = {"gradient_halvings": made.halvings} if made.halvings else {}
-    run.write(image, made.rows, {"start": start, "kept": kept}, facts)
+    picture, latent = way.kept(experiment.keep)
+    start, kept = to_pictures(torch.stack([way.start, picture]))
+    facts = {"gradient_halvings": way.halvings} if way.halvings else {}
+    destination.take(image, Made(way.rows, start, kept, latent, facts, note))

@@ -1,14 +1,16 @@
-"""How far a worker is, for the person who waits: bars on a terminal, else a line a minute, as a log wants it."""
+"""How far the work is, for who waits: bars on a terminal and in a notebook, else a line a minute, for a log."""
 
 import sys
 import time
 from collections.abc import Iterable, Iterator
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from gradproj.optimize import Step
 
 MINUTE = 60.0  # seconds between two lines
+NOTEBOOK = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+HIDDEN = False if NOTEBOOK else None  # None: where there is no terminal
 
 
 class Display:
@@ -17,7 +19,7 @@ class Display:
     def __init__(self, images: int, steps: int) -> None:
         self.images, self.steps, self.done = images, steps, 0
         self.began = self.told = time.monotonic()
-        self.bar = tqdm(total=images, desc="images", disable=None, position=0)
+        self.bar = tqdm(total=images, desc="images", disable=HIDDEN, position=0)
 
     def __enter__(self) -> "Display":
         return self
@@ -33,7 +35,7 @@ class Display:
     def watch(self, steps: Iterable[Step], label: str, images: int) -> Iterator[Step]:
         """``steps`` of a batch of ``images`` as they come, each one shown."""
         start = 0.0
-        with tqdm(steps, total=self.steps + 1, desc=f"  {label}"[:60], disable=None, position=1, leave=False) as bar:
+        with tqdm(steps, total=self.steps + 1, desc=f"  {label}"[:60], disable=HIDDEN, position=1, leave=False) as bar:
             for step in bar:
                 reward = step.reward.mean().item()
                 start = reward if step.index == 0 else start

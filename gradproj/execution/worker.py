@@ -3,7 +3,7 @@
 Knows nothing of Hydra: ``settings`` are the plain dictionary that ``settings.check`` answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from gradproj.execution import devices, protocol, threads
 from gradproj.execution.batches import complete as complete_batches
+from gradproj.execution.destination import Destination, Records
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.missing import Missing
 from gradproj.execution.rehearsal import rehearse, try_reward
@@ -49,10 +50,17 @@ class Outcome:
         return "; ".join([*told, f"the reasons are in {self.run.images}/*.failed"]) if told else None
 
 
-def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, method: str) -> Outcome:
+def complete(
+    settings: dict[str, Any],
+    prompts: Sequence[str],
+    model: str,
+    method: str,
+    beside: Callable[[Records], Destination] = lambda records: records,
+) -> Outcome:
     """Complete this worker's images of one run. ``model`` and ``method`` are the chosen YAML files' names.
 
     Where all are recorded no network is loaded. ``UserError`` for what the parts refuse, before anything is written.
+    ``beside(records)`` may put another destination before the records, which hands on to them what it gets.
     """
     experiment = _experiment(settings, prompts)
     settings, after = keys.split_rewards(settings)
@@ -61,17 +69,42 @@ def complete(settings: dict[str, Any], prompts: Sequence[str], model: str, metho
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         missing = _missing(run, share, settings["max_retries"], experiment.model.device)
         if missing:
-            devices.expect_gpu(experiment.model, settings["device"])
-            for name, node in after.items():  # each is gone again before the generator comes
-                try_reward(name, make(node, f"rewards.{name}", settings["device"]), prompts)
-            rehearse(experiment, min(settings["batch"], len(missing)))
+            _try(experiment, settings, after, len(missing))
         run = _create(run, experiment, settings, min(settings["batch"], len(missing)))
         _set_damaged_aside(run, share)
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
-        complete_batches(experiment, run, missing, settings["batch"], "latent" in settings["save"])
+        records = Records(run, "latent" in settings["save"])
+        complete_batches(experiment, beside(records), missing, settings["batch"])
         del experiment  # the held-out rewards get the memory that the generator had
         _score_after(run, after, settings, share)
     return _outcome(run, share, settings["max_retries"])
+
+
+def make_images(
+    settings: dict[str, Any], prompts: Sequence[str], destination: Destination, late: Callable[[str, Any], None]
+) -> None:
+    """Make this worker's images as ``complete`` does, for ``destination`` alone: nothing is written.
+
+    ``settings`` may have a part itself in place of a part's settings. ``late(name, reward)`` is called at the end with
+    every reward of ``held_out=after``, one at a time.
+    """
+    experiment = _experiment(settings, prompts)
+    settings, after = keys.split_rewards(settings)
+    share = keys.images(settings, len(prompts))
+    with threads.chosen(settings["threads"], experiment.model.latent_shape):
+        _try(experiment, settings, after, len(share))
+        complete_batches(experiment, destination, Missing(share, ()), settings["batch"])
+        del experiment
+        for name, node in after.items():
+            late(name, make(node, f"rewards.{name}", settings["device"]))
+
+
+def _try(experiment: Experiment, settings: Mapping[str, Any], after: Mapping[str, Any], images: int) -> None:
+    """``UserError`` where a GPU lacks, or a part cannot take its input, before the first of ``images``."""
+    devices.expect_gpu(experiment.model, settings["device"])
+    for name, node in after.items():  # each is gone again before the generator comes
+        try_reward(name, make(node, f"rewards.{name}", settings["device"]), experiment.prompts)
+    rehearse(experiment, min(settings["batch"], images))
 
 
 def _experiment(settings: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:

@@ -1,20 +1,40 @@
-"""Settings composed from the YAML files outside of a command: of one reward, or of a run made earlier."""
+"""Settings composed from the YAML files outside of a command: of a run, of one reward, or of a run made earlier."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.global_hydra import GlobalHydra
+from hydra.version import VersionBase, setbase
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gradproj.errors import UserError
-from gradproj.execution.settings.overrides import COMPLAINTS, data_folder, explained
+from gradproj.execution.settings import keys
+from gradproj.execution.settings.overrides import COMPLAINTS, data_folder, explained, understood
 from gradproj.execution.settings.parts import make
 from gradproj.runs.naming import is_own, named_settings, with_sources
 
+VERSION = "1.3"  # of Hydra, whose behaviour is meant
 WHERE = re.compile(r"device=|(model|rewards\.\w+)\.(source|memory)[.=]")
 KNOWN = re.compile(r"gradproj\.(models|rewards)\.\w+\.[A-Z]\w*|gradproj\.methods\.\w+\.method|torch\.optim\.[A-Z]\w*")
+
+
+def compose_run(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The checked settings of the run that ``gradproj run`` with these ``overrides`` is, and its choices.
+
+    The choices are the names of the YAML files: {"model": "shapes", "method": "ours", ...}. ``UserError`` for what the
+    command refuses before it reads the prompts.
+    """
+    with _apart():
+        understandable = understood(overrides)
+    composed = _compose(understandable, whole=True)
+    choices = dict(composed.hydra.runtime.choices)
+    with open_dict(composed):
+        del composed["hydra"]
+    return keys.check(composed), choices
 
 
 def compose_reward(name: str, overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -65,9 +85,24 @@ def unknown_code(config: Any, key: str = "") -> Iterator[str]:
             yield from unknown_code(value, f"{key}{name}.")
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def _compose(overrides: Sequence[str], whole: bool = False) -> DictConfig:
+    """The configuration; ``whole``: with Hydra's own node in it."""
     try:
-        with hydra.initialize_config_dir(str(data_folder("configs")), version_base="1.3"):
-            return hydra.compose("config", list(overrides))
+        with _apart(), hydra.initialize_config_dir(str(data_folder("configs")), version_base=VERSION):
+            return hydra.compose("config", list(overrides), return_hydra_config=whole)
     except (*COMPLAINTS, OmegaConfBaseException) as error:
         raise UserError(explained(error)) from error
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Hydra's global state is the caller's again afterwards: a program of his own may use Hydra, too."""
+    state, version = GlobalHydra.instance(), VersionBase.instance()
+    before = state.hydra, version.version_base
+    state.hydra = None
+    setbase(VERSION)
+    try:
+        yield
+    finally:
+        GlobalHydra.set_instance(state)
+        state.hydra, version.version_base = before

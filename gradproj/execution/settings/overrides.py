@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -43,6 +43,11 @@ def understood(arguments: Sequence[str]) -> list[str]:
                     f"{override.input_line!r} is not a choice of {key}: expected {', '.join(_choices(configs / key))}"
                 )
     return choose_rewards(arguments, configs / "rewards")
+
+
+def quoted(text: str) -> str:
+    """``text`` as a value, whatever is in it."""
+    return QuotedString(text.replace("${", "\\${"), Quote.single).with_quotes()
 
 
 def choose_rewards(arguments: Sequence[str], folder: Path) -> list[str]:

@@ -1,0 +1,83 @@
+"""Where finished images go: into a run's folder, or wherever a caller from Python wants them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from PIL.Image import Image as Picture
+from torch import Tensor
+
+from gradproj.optimize import Step
+from gradproj.runs import progress
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of one image: its record's ``rows``, the 8-bit pictures, and the latent of the kept one.
+
+    ``latent`` is float32 of the model's ``latent_shape``, on its device. ``facts`` are what the record's label says
+    besides, and ``note`` says how the image came about otherwise than asked, "" where it did not.
+    """
+
+    rows: Sequence[Mapping[str, float]]
+    start: Picture
+    kept: Picture
+    latent: Tensor
+    facts: Mapping[str, Any]
+    note: str
+
+
+@runtime_checkable
+class Destination(Protocol):
+    """Who takes what the batches make."""
+
+    def has(self, image: ImageId) -> bool:
+        """Whether the image is there by now, so that it need not be made."""
+        ...
+
+    def see(self, images: Sequence[ImageId], step: Step) -> None:
+        """A step of the batch ``images`` was taken."""
+        ...
+
+    def take(self, image: ImageId, made: Made) -> None:
+        """The image is finished."""
+        ...
+
+    def fail(self, image: ImageId, reason: str) -> None:
+        """The image could not be finished."""
+        ...
+
+    def rest(self) -> None:
+        """No more comes, whether all is made or the work was stopped."""
+        ...
+
+
+class Records:
+    """The folder of ``run``: records, pictures, reasons, and signs of life while the work goes on.
+
+    ``latents``: the latent of the kept picture is saved beside it.
+    """
+
+    def __init__(self, run: Run, latents: bool = False) -> None:
+        self.run, self.latents = run, latents
+
+    def has(self, image: ImageId) -> bool:
+        return self.run.has(image)
+
+    def see(self, images: Sequence[ImageId], step: Step) -> None:
+        progress.beat(self.run, len(images))
+
+    def take(self, image: ImageId, made: Made) -> None:
+        if made.note:
+            progress.note(self.run, image, made.note)
+        if self.latents:
+            self.run.save_latent(image, made.latent.cpu().numpy())
+        self.run.write(image, made.rows, {"start": made.start, "kept": made.kept}, made.facts)
+
+    def fail(self, image: ImageId, reason: str) -> None:
+        progress.fail(self.run, image, reason)
+
+    def rest(self) -> None:
+        progress.rest(self.run)
