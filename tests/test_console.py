@@ -238,6 +238,10 @@ def test_every_verb_works_from_an_installed_wheel_in_an_empty_folder(tmp_path: P
     (run,) = (folder / "results" / "runs").iterdir()
     assert "0 to do" in typed("gradproj", "run", *small) and "nothing to do" in typed("gradproj", "plan", *small)
     typed("gradproj", "run", *small, "method=none")
+    line = "import gradproj; print(gradproj.improve('a red ring', steps=2)[0].kept.size)"
+    python = [sys.executable, "-c", line]
+    done = subprocess.run(python, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stdout) == (0, "(32, 32)\n"), done.stderr
     verbs = [("status",), ("replay", run, "0000-0"), ("table",), ("report",), ("pack", run), ("pack", "--unpack", run)]
     verbs += [("diversity", run), ("prompts",), ("list",), ("doctor",), ("doctor", "--quick", "-m", "method=none,ours")]
     verbs += [("fetch", "--list")]

@@ -11,8 +11,12 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("grad
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
+def python(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
 def test_the_python_of_the_readme_runs() -> None:
-    projection, program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    line, projection = python("README.md")
     latent = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     latent.square().sum().backward()
     exec(projection, {"latent": latent})
@@ -20,8 +24,19 @@ def test_the_python_of_the_readme_runs() -> None:
     for projected in (latent, latent.grad):
         torch.testing.assert_close(projected.detach().flatten(1).square().sum(1), torch.full((2,), 256.0))
     made: dict = {}
-    exec(program, made)
-    assert {"model", "method", "rewards"} == made["made"].keys()
+    exec(line, made)
+    assert made["made"][0].kept.size == (32, 32)
+
+
+def test_the_python_of_its_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shared: dict = {}
+    *blocks, parts = python("docs/python.md")
+    for block in blocks:
+        exec(block, shared)
+    assert [path.name for path in tmp_path.iterdir()] == ["ring.png"]
+    exec(parts, shared)
+    assert {"model", "method", "rewards"} == shared["made"].keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
