@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from gradproj.errors import Incomplete, UserError
+from gradproj.runs.terminal import printable
 
 VERBS = {
     "run": "optimise the noise of every prompt and seed, and record each image; goes on where it stopped",
@@ -22,6 +23,7 @@ VERBS = {
     "fetch": "all that a run or a sweep needs, before it: weights and prompts, settled, fetched, hashed; --list",
     "plan": "what a run would do, with the run's own arguments: images missing and why, hours, gigabytes",
     "status": "how far the runs of a results folder are: recorded, failed and why, missing, running",
+    "show": "a run or one of its images in this terminal: curve, scores, where the pictures are; draws them if it can",
     "replay": "make one recorded image again and compare the numbers; as an animation, too",
     "table": "all records of a results folder -> tables and plots beside them",
     "report": "the same, and one HTML page with a gallery to open in a browser",
@@ -79,8 +81,8 @@ def guarded(verb: str, work: Callable[[], int]) -> int:
 
 
 def _refuse(name: str, message: object, code: int = 2) -> int:
-    """Print a message on stderr; returns ``code``."""
-    print(f"{name}: {message}", file=sys.stderr)
+    """Print a message on stderr, without what a terminal would obey; returns ``code``."""
+    print(f"{name}: " + "\n".join(map(printable, str(message).split("\n"))), file=sys.stderr)
     return code
 
 

@@ -12,13 +12,23 @@ from PIL.Image import Image as Picture
 from gradproj.errors import UserError
 from gradproj.files import place
 from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.runs.record import picture_hash
 
 LABEL = 14  # pixels: the height of a line of text
 
 
 def before_after(run: Run, most: int = 16) -> Path | None:
-    """Start above, kept below, for the first ``most`` images of a run; the PNG's path in the run's folder.
+    """``first_ones`` as a file in the run's folder; its path, None where there are no PNGs."""
+    made = first_ones(run, most)
+    if made is None:
+        return None
+    place(run.folder / "before_after.png", made)
+    return run.folder / "before_after.png"
+
+
+def first_ones(run: Run, most: int = 16) -> bytes | None:
+    """A PNG: start above, kept below, for the first ``most`` images of a run.
 
     None where there are no PNGs, as in a packed run that came without them.
     """
@@ -26,10 +36,15 @@ def before_after(run: Run, most: int = 16) -> Path | None:
     both = ((recorded[image], run.pictures(image)) for image in sorted(recorded, key=str))
     there = ((own, pair) for own, pair in both if all(path.exists() and path.stat().st_size for path in pair.values()))
     pairs = [[open_rgb(path, own.get(kind)) for kind, path in pair.items()] for own, pair in islice(there, most)]
-    if not pairs:
-        return None
-    place(run.folder / "before_after.png", sheet(pairs))
-    return run.folder / "before_after.png"
+    return sheet(pairs) if pairs else None
+
+
+def start_and_kept(run: Run, image: ImageId, side: int) -> bytes | None:
+    """A PNG: those of an image's start and kept picture that are here, side by side; None where there is neither."""
+    hashes = run.scan().recorded[image]
+    there = {kind: path for kind, path in run.pictures(image).items() if path.exists()}
+    labelled = [(kind, open_rgb(path, hashes.get(kind))) for kind, path in there.items()]
+    return strip(labelled, side) if labelled else None
 
 
 def open_rgb(path: Path, sha256: str | None = None) -> Picture:
