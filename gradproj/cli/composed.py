@@ -97,9 +97,10 @@ def _compose(arguments: list[str], task: Task, program: str) -> None:
     except (*COMPLAINTS, OmegaConfBaseException) as error:
         raise UserError(_advice(explained(error), program)) from error
     except scheduler.interruptions() as error:
-        reason = str(error).strip().splitlines()[-1]
+        told = str(error).strip().splitlines()
+        reason = " ".join(told[:2]) if "has not produced any output" in str(error) else told[-1]
         raise Incomplete(
-            f"a task of the cluster was lost or refused ({reason}); its logs are in results/logs; give the same command"
+            f"a task was lost or refused ({reason}); its logs are in results/logs; give the same command"
         ) from error
 
 

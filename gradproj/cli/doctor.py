@@ -12,6 +12,7 @@ from gradproj.cli import composed, prompts
 from gradproj.execution import doctor
 
 LAUNCHER = "hydra/launcher="
+HERE = ("basic", "local")  # launchers whose tasks run on this machine
 
 
 def main(arguments: list[str]) -> int:
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> int:
     t2i = prompts.DEFAULT
     runs = composed.all_here(overrides, "gradproj doctor", later=t2i.stem)
     settings, models = [one.settings for one in runs], [one.model for one in runs]
-    launched = any(word.startswith(LAUNCHER) and word != f"{LAUNCHER}basic" for word in overrides)
+    launched = any(word.startswith(LAUNCHER) and word.removeprefix(LAUNCHER) not in HERE for word in overrides)
     command = doctor.Command(settings, models, shlex.join(overrides), launched)
     checks = []
     for check in doctor.checks(command, given.quick):
