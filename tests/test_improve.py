@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import tqdm.notebook
 from conftest import Gradproj
 from fakes import IMAGES, Model, Red, experiment, new_run, saved, sgd
 from hydra.core.global_hydra import GlobalHydra
@@ -23,7 +25,7 @@ from packaging.version import Version
 from torch import Tensor
 
 from gradproj.errors import Incomplete, UserError
-from gradproj.execution import batches, worker
+from gradproj.execution import batches, display, worker
 from gradproj.execution.destination import Records
 from gradproj.execution.improve import improve
 from gradproj.execution.settings.compose import compose_run
@@ -268,6 +270,13 @@ def test_prompts_with_anything_in_them_come_into_the_command_whole(monkeypatch: 
     assert again["prompts"] == HOSTILE
 
 
+def test_a_notebook_has_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``tqdm.auto`` chooses: its bars for a notebook are not hidden where there is no terminal."""
+    assert display.HIDDEN is None
+    monkeypatch.setattr("tqdm.auto.tqdm", tqdm.notebook.tqdm)
+    assert runpy.run_path(display.__file__)["HIDDEN"] is False
+
+
 # --- errors
 
 REFUSED = {
@@ -293,6 +302,7 @@ REFUSED = {
     "P, steps=1.5": "steps must be a whole number",
     "P, seeds=[]": "seeds must be a number or a list of different seeds",
     "P, seeds=[1, 1]": "seeds must be",
+    "P, seeds=1.5": "seeds must be",
     "P, device='gpu'": "device must be auto, cpu, cuda or a GPU",
     "P, results=''": "results must be a folder",
     "P, overrides=['nothing=1']": "there is no key nothing",

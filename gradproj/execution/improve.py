@@ -65,7 +65,7 @@ def improve(
     _expect_kinds(own)
     own_rewards, words = _rewards(reward, rewards)
     words = [f"{key}={part}" for key, part in (("model", model), ("method", method)) if key not in own] + words
-    words += [f"seeds={seeds}" if isinstance(seeds, int | str) else f"seeds=[{','.join(map(str, seeds))}]"]
+    words += [f"seeds={_listed(seeds)}"]
     words += [f"{key}={value}" for key, value in (("steps", steps), ("device", device)) if value is not None]
     words += [f"results={quoted(str(results))}"] if results is not None else []
     words += _others(overrides)
@@ -115,6 +115,12 @@ def _others(overrides: Any) -> list[str]:
                 "arguments of improve, and options and sweeps are for the command"
             )
     return others
+
+
+def _listed(seeds: Any) -> str:
+    """A number, or a list of them, as the command line takes it; numpy's, too."""
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
+    return f"[{','.join(map(str, seeds))}]" if several else str(seeds)
 
 
 def _expect_kinds(own: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ TEMPLATE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=T
 <title>reward over the steps</title>
 <polyline points="{{ made.points() }}" fill="none" stroke="#2a6fb0" stroke-width="2"/>
 </svg><br>
+the climbed reward, steps 0 to {{ made.trajectory | length - 1 }}<br>
 {% for name, (start, kept) in made.scores.items() %}
 {{ name }}: {{ "%.4g" | format(start) }} &rarr; {{ "%.4g" | format(kept) }}<br>
 {% endfor %}
