@@ -1,16 +1,19 @@
 """``gradproj status``: what is recorded, failed, missing and damaged, whatever lies in the folder."""
 
+import itertools
+import os
 import random
 import shutil
 import time
 from pathlib import Path
 
+import fakes
 import faults
 import pytest
 from faults import Shown, recorded
 
 from gradproj.errors import UserError
-from gradproj.execution import plan
+from gradproj.execution import destination, plan
 from gradproj.runs import progress, scores, status
 from gradproj.runs.naming import ImageId, Share
 from gradproj.runs.packing import pack, unpack
@@ -190,6 +193,45 @@ def test_a_folder_of_many_records_is_counted(tmp_path: Path, look: Shown) -> Non
     code, said = look(tmp_path)
     print(f"20,000 records: {time.perf_counter() - began:.1f} s")  # for who asks (pytest -rA)
     assert code == 1 and "19999 of 20000 images recorded" in said and "1 failed: too bad" in said
+
+
+def test_a_run_that_goes_on_has_a_bar_a_pace_and_its_last_pictures(tmp_path: Path, look: Shown) -> None:
+    run = recorded(tmp_path, prompts=4)
+    progress.ask(run, 4)
+    said = look(tmp_path)[1]
+    assert f"  {'█' * 6}{'▁' * 18} 25 %\n" in said and "an hour" not in said and "last:" not in said
+    for name in ("one", "two"):  # 4 images in 120 s and as many in 240 s: 180 an hour, 12 to do
+        (run.folder / "workers").mkdir(exist_ok=True)
+        (run.folder / "workers" / name).write_text(f"2 4.0 {120 if name == 'one' else 240}\n")
+    for prompt, then in ((0, 300), (2, 100), (1, 200)):
+        for path in run.pictures(ImageId(prompt, 0)).values():
+            path.write_bytes(b"a picture")
+            os.utime(path, (then, then))
+    run.kept(ImageId(0, 0)).unlink()
+    said = look(tmp_path)[1]
+    assert "25 %, 180 images an hour, about 4 min left" in said
+    last = f"{run.start(ImageId(1, 0))} -> 0001-0.png (gradproj show {run.folder.name} 0001-0)"
+    assert f"  last: {last}\n" in said
+    for name, content in (("one", "8\n"), ("two", "nonsense")):  # of another version, and damaged
+        (run.folder / "workers" / name).write_text(content)
+    found = status.status(run)
+    assert (found.running, found.pace, found.hours_left) == (8, 0, None)
+    progress.fail(run, ImageId(3, 1), "\x1b[31mred\x07")
+    said = look(tmp_path)[1]
+    assert "1 failed: \\x1b[31mred\\x07" in said and "\x1b" not in said
+
+
+def test_a_worker_says_its_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image under way counts by its share of steps."""
+    clock = itertools.count()
+    monkeypatch.setattr(destination.time, "monotonic", lambda: float(next(clock)))
+    said = []
+    monkeypatch.setattr(progress, "beat", lambda _, *numbers: said.append(numbers))
+    fakes.complete(tmp_path, batch=2, steps=5)
+    assert [images for images, _, _ in said] == [2] * 12
+    assert [done for _, done, _ in said] == pytest.approx([0, 0.4, 0.8, 1.2, 1.6, 2.0, 2, 2.4, 2.8, 3.2, 3.6, 4.0])
+    seconds = [seconds for _, _, seconds in said]
+    assert seconds[0] == 0 and all(before < after for before, after in itertools.pairwise(seconds))  # from step 0 on
 
 
 def test_given_up_is_told_from_failed(tmp_path: Path, look: Shown) -> None:

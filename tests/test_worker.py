@@ -1,6 +1,7 @@
 """One worker: what it finds to do, says, records and gives up; how it waits, counts and computes."""
 
 import json
+import re
 import sys
 import types
 from collections import Counter
@@ -114,9 +115,11 @@ def test_without_a_terminal_there_is_a_line_a_minute(
     monkeypatch.setattr(display, "time", types.SimpleNamespace(monotonic=lambda: float(next(clock))))
     run, _ = fakes.complete(tmp_path, batch=2, steps=5)
     lines = capsys.readouterr().err.splitlines()
-    assert lines and all(" of 4 images done; reward " in line and "min left" in line for line in lines)
+    assert lines and all(
+        re.search(r" of 4 images done; \S+ \S+ -> \S+ at step \d of 5; .*min left", line) for line in lines
+    )
     step = int(lines[-1].partition(" at step ")[2].partition(" of 5")[0])
-    rewards = [float(lines[-1].partition("reward ")[2].split()[0]), float(lines[-1].split(" at step")[0].split()[-1])]
+    rewards = [float(one) for one in re.findall(r"(\S+) -> (\S+) at step", lines[-1])[0]]
     batch = [ImageId(0, 0), ImageId(1, 0)]
     means = [[run.table(image).reward[at] for image in pair] for pair in (batch, IMAGES[2:]) for at in (0, step)]
     assert any(

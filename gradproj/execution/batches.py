@@ -13,7 +13,7 @@ from gradproj.execution.experiment import Experiment
 from gradproj.execution.out_of_memory import Memory
 from gradproj.execution.trajectory import ImageTrajectory, to_pictures
 from gradproj.optimize import Step
-from gradproj.runs.naming import ImageId
+from gradproj.runs.naming import ImageId, target_label
 
 
 def complete(experiment: Experiment, destination: Destination, images: Sequence[ImageId], batch: int) -> None:
@@ -22,9 +22,9 @@ def complete(experiment: Experiment, destination: Destination, images: Sequence[
     The batches come in an order that no other process shares, and what another one recorded meanwhile is left out: two
     workers that were started by mistake do almost nothing twice (docs/decisions/0004).
     """
-    memory = Memory(experiment.model)
+    memory, climbed = Memory(experiment.model), target_label({"reward": experiment.target})
     try:
-        with Display(len(images), experiment.steps) as display:
+        with Display(len(images), experiment.steps, climbed) as display:
             for number in shuffled(-(-len(images) // batch)):
                 chunk = [images[at] for at in range(number * batch, min(len(images), (number + 1) * batch))]
                 missing = [image for image in chunk if not destination.has(image)]

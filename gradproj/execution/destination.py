@@ -1,5 +1,6 @@
 """Where finished images go: into a run's folder, or wherever a caller from Python wants them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -62,14 +63,20 @@ class Records:
 
     def __init__(self, run: Run, latents: bool = False) -> None:
         self.run, self.latents = run, latents
+        self.began: float | None = None  # when the first step came
+        self.finished = 0  # images, since then
 
     def has(self, image: ImageId) -> bool:
         return self.run.has(image)
 
     def see(self, images: Sequence[ImageId], step: Step) -> None:
-        progress.beat(self.run, len(images))
+        now = time.monotonic()
+        self.began = now if self.began is None else self.began
+        under_way = len(images) * step.index / self.run.config["steps"]
+        progress.beat(self.run, len(images), self.finished + under_way, now - self.began)
 
     def take(self, image: ImageId, made: Made) -> None:
+        self.finished += 1
         if made.note:
             progress.note(self.run, image, made.note)
         if self.latents:
@@ -77,6 +84,7 @@ class Records:
         self.run.write(image, made.rows, {"start": made.start, "kept": made.kept}, made.facts)
 
     def fail(self, image: ImageId, reason: str) -> None:
+        self.finished += 1
         progress.fail(self.run, image, reason)
 
     def rest(self) -> None:

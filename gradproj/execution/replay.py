@@ -25,7 +25,7 @@ from gradproj.files import place
 from gradproj.optimize import Step
 from gradproj.runs import environment
 from gradproj.runs.folder import Run
-from gradproj.runs.naming import LOOP, ImageId, target
+from gradproj.runs.naming import LOOP, ImageId, target, target_label
 from gradproj.runs.pictures import open_rgb
 from gradproj.runs.record import picture_hash
 
@@ -139,7 +139,7 @@ def _again(experiment: Experiment, image: ImageId, batch: int) -> tuple[ImageTra
             yield step
 
     copies = [image] * batch
-    with Display(1, experiment.steps) as display:
+    with Display(1, experiment.steps, target_label({"reward": experiment.target})) as display:
         steps = display.watch(experiment.iterate(copies, experiment.steps), experiment.prompts[image.prompt], 1)
         trajectory = experiment.follow(copies, keeping(steps))
     return trajectory.images[0], pictures

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -83,13 +83,16 @@ def wanted(run: Run) -> Wanted:
     return found
 
 
-def beat(run: Run, images: int) -> None:
-    """Say, every BEAT seconds at most, that this process has so many images under way; nothing depends on it."""
+def beat(run: Run, images: int, done: float = 0.0, seconds: float = 0.0) -> None:
+    """Say, every BEAT seconds at most, that this process has so many images under way; nothing depends on it.
+
+    ``done``: how many it has done with in ``seconds``, shares of images counted.
+    """
     sign = _sign(run)
     with contextlib.suppress(OSError):
         if not sign.exists() or time.time() - sign.stat().st_mtime > BEAT:
             sign.parent.mkdir(exist_ok=True)
-            place(sign, f"{images}\n".encode())
+            place(sign, f"{images} {done:.3f} {seconds:.3f}\n".encode())
 
 
 def rest(run: Run) -> None:
@@ -102,16 +105,22 @@ def rest(run: Run) -> None:
 
 def running(run: Run) -> int:
     """Images under way, by the signs that live workers left in the last 20 BEATs."""
-    return sum(_under_way(path) for path in (run.folder / "workers").glob("[!.]*"))
+    return sum(int(images) for images, _, _ in _signs(run))
+
+
+def pace(run: Run) -> float:
+    """Images an hour of all live workers together, as they said; 0 where none has said it as yet."""
+    return sum((3600 * done / seconds for _, done, seconds in _signs(run) if seconds > 0), 0.0)
 
 
 def _sign(run: Run) -> Path:
     return run.folder / "workers" / f"{socket.gethostname()}-{os.getpid()}"
 
 
-def _under_way(path: Path) -> int:
-    """What one sign says; 0 where it is old, or gone by now."""
-    try:
-        return int(path.read_text() or 0) if time.time() - path.stat().st_mtime < 20 * BEAT else 0
-    except (OSError, ValueError):
-        return 0
+def _signs(run: Run) -> Iterator[tuple[float, float, float]]:
+    """What live workers said: images under way, images done, seconds; nothing of signs that are old or gone by now."""
+    for path in (run.folder / "workers").glob("[!.]*"):
+        with contextlib.suppress(OSError, ValueError):
+            if time.time() - path.stat().st_mtime < 20 * BEAT:
+                images, done, seconds = [*map(float, path.read_text().split()), 0.0, 0.0, 0.0][:3]
+                yield images, done, seconds

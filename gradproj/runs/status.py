@@ -5,14 +5,16 @@ or missing. Some of the missing and the failed are under way, by the signs of li
 does not count: it is to be made again. Neither does another run's or image's: that is a problem.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradproj.errors import UserError
 from gradproj.runs import progress, scores
 from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
 from gradproj.runs.results import find
 
 
@@ -27,6 +29,8 @@ class Status:
     abandoned: Counter[str] = field(default_factory=Counter)  # reasons of those that are given up
     running: int = 0  # images that live workers have under way
     unscored: Mapping[str, int] = field(default_factory=dict)  # reward -> recorded images that it is still to score
+    pace: float = 0.0  # images an hour of the live workers together
+    newest: ImageId | None = None  # the last one recorded, of those whose pictures are here
     problems: list[str] = field(default_factory=list)  # what is wrong, a line each with what to do
 
     @property
@@ -45,6 +49,11 @@ class Status:
     def unfinished(self) -> bool:
         """Whether the same command would do something."""
         return bool(self.missing or self.failed or self.unscored)
+
+    @property
+    def hours_left(self) -> float | None:
+        """At the live workers' pace; None where there is none."""
+        return (self.missing + self.failed) / self.pace if self.pace else None
 
     @property
     def whole(self) -> bool:
@@ -71,7 +80,18 @@ def _status(run: Run) -> Status:
         (abandoned if given_up else failing)[lines[-1] if lines else "no reason given"] += 1
     running = min(progress.running(run), wanted - len(found.recorded))
     unscored = scores.unscored(run, asked.after, found.recorded)
-    return Status(run, wanted, len(found.recorded), failing, abandoned, running, unscored, found.strangers)
+    counts = (wanted, len(found.recorded), failing, abandoned, running, unscored)
+    return Status(run, *counts, progress.pace(run), _newest(run, found.recorded), found.strangers)
+
+
+def _newest(run: Run, recorded: Container[ImageId]) -> ImageId | None:
+    """The last recorded image whose start and kept picture are here."""
+    written: dict[ImageId, float] = {}
+    for path in run.images.glob("[0-9]*-start.png"):
+        with contextlib.suppress(OSError, ValueError):  # moved away this moment, or no image's
+            image = ImageId.parse(path.stem.removesuffix("-start"))
+            written |= {image: run.kept(image).stat().st_mtime} if image in recorded else {}
+    return max(written, key=lambda image: (written[image], image), default=None)
 
 
 def statuses(results: Path) -> tuple[list[Status], list[str]]:

@@ -42,6 +42,12 @@ def spark(values: Sequence[float], width: int, blocks: str = BLOCKS) -> str:
     return "".join(blocks[round((value - low) * scale)] if math.isfinite(value) else " " for value in shown)
 
 
+def bar(share: float, width: int, blocks: str = BLOCKS) -> str:
+    """``width`` characters of which a ``share``, from 0 to 1, is full; all of them only where all is done."""
+    full = int(min(max(share, 0.0), 1.0) * width)
+    return blocks[-1] * full + blocks[0] * (width - full)
+
+
 def blocks(encoding: str | None) -> str:
     """The characters for ``spark`` that a stream of this encoding can print."""
     try:
