@@ -25,6 +25,13 @@ def etag_of(name: str, content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
+class Quiet(ThreadingHTTPServer):
+    """A client that went away is no news."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
 class FakeHub:
     """``with FakeHub(files) as hub``: serves ``files`` as ``owner/model``; set the attributes to make it misbehave."""
 
@@ -51,9 +58,8 @@ class FakeHub:
         self.tokens: set[str | None] = set()
         self.connections: set[socket.socket] = set()
         self.released = threading.Event()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.server = Quiet(("127.0.0.1", 0), _handler(self))
         self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None  # a client that went away is no news
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def __enter__(self) -> "FakeHub":

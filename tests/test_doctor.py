@@ -224,6 +224,7 @@ def test_slurm_is_asked_only_where_the_command_goes_there(ask: Asked, tmp_path: 
     code, found = ask(*launched)
     assert code == 0 and "partitions gpu*, debug" in found["slurm"]["said"]
     assert ask("model=shapes")[1]["slurm"]["state"] == "note"
+    assert ask(*launched[:-1], "hydra/launcher=local")[1]["slurm"]["state"] == "note", "the GPUs of this machine"
     program(tmp_path / "bin", "sinfo", "echo 'Unable to contact slurm controller' >&2; exit 1", monkeypatch)
     assert "Unable to contact" in ask(*launched)[1]["slurm"]["said"]
     monkeypatch.setenv("PATH", "")
