@@ -1,7 +1,7 @@
 """Compare our rewards with the published code on random weights: `make parity`, or with ARGS="--full", ARGS="--write".
 
-Installs the packages of scripts/official/ into .venv-official (5 GB, once), gives both the same random weights and
-pictures, and compares their scores. The published code's scores are committed in tests/data/official_scores.json for
+Installs the packages of scripts/published_scorers/ into .venv-official (5 GB, once), gives both the same random weights
+and pictures, and compares their scores. The published code's scores are in tests/data/official_scores.json for
 the tests; `--write` replaces them. `--full` also compares networks of the published sizes (10 GB of disk, 12 GB of
 memory, half an hour).
 """
@@ -28,7 +28,7 @@ from tiny import rewards as tiny  # noqa: E402  # pyright: ignore[reportMissingI
 from gradproj.execution.settings.parts import make  # noqa: E402
 from gradproj.pretrained.preprocess import to_tensor  # noqa: E402
 
-OFFICIAL, PINS = ROOT / ".venv-official", ROOT / "scripts" / "official"
+OFFICIAL, PINS = ROOT / ".venv-official", ROOT / "scripts" / "published_scorers"
 COMMITTED = ROOT / "tests" / "data" / "official_scores.json"
 TOLERANCE = 1e-4  # of the scores' standard deviation
 FULL_PICTURES, FULL_PROMPTS = [2, 6], [3, 4]  # indices
@@ -53,7 +53,7 @@ def install() -> None:
 
 
 def official(name: str, weights: Path, pictures: Path, out: Path) -> dict[str, Any]:
-    """What the published code of the reward ``name`` answers, as scripts/official/score.py describes."""
+    """What the published code of the reward ``name`` answers, as scripts/published_scorers/score.py describes."""
     command = [OFFICIAL / "bin" / "python", PINS / "score.py", name, weights, pictures, out]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     return json.loads(out.read_text())

@@ -12,6 +12,7 @@ import torch
 from tiny import models as tiny
 
 from gradproj.execution.batches import complete
+from gradproj.execution.destination import Records
 
 
 class Small(fakes.Model):
@@ -74,7 +75,7 @@ def test_only_what_is_made_from_then_on_is_noted(tmp_path: Path) -> None:
     model = Small(1, shrinks_after=2)
     made = fakes.experiment(model=model, steps=1)
     run = fakes.new_run(tmp_path, made)
-    complete(made, run, fakes.IMAGES, 1)
+    complete(made, Records(run), fakes.IMAGES, 1)
     notes = [path.read_text() for path in run.images.glob("*.note")]
     assert notes == [f"{OOM}decoder_checkpointing=blocks\n"] * 3
 
