@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from conftest import Gradproj
+from huggingface_hub import constants
 
 from gradproj.cli.run import run_once
 from gradproj.execution import worker
@@ -165,6 +166,7 @@ def test_it_is_refused_in_a_line_and_nothing_changes(
 ) -> None:
     if row.prepared == "offline":
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # it was read when the hub's client was first imported
         monkeypatch.setenv("HF_HOME", str(place / "folder"))
     elif row.prepared:
         globals()[row.prepared](runs(place)["ours"], runs(place)["none"])

@@ -67,7 +67,10 @@ def test_the_numbers_of_a_run_are_those_of_its_records(tmp_path: Path, gradproj:
         assert [float(one) for one in re.findall(r"(\S+) -> (\S+)", line)[0]] == pytest.approx(list(ends), rel=1e-3)
 
 
-def test_the_numbers_of_an_image_are_those_of_its_record(tmp_path: Path, gradproj: Gradproj) -> None:
+def test_the_numbers_of_an_image_are_those_of_its_record(
+    tmp_path: Path, gradproj: Gradproj, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     run = made_up.make(tmp_path / "results")
     rows = made_up.frame(run)
     own = rows[rows.image == "0003-1"].sort_values("step")

@@ -48,7 +48,7 @@ class _Through(torch.autograd.Function):
         exponent = torch.where(largest.isfinite(), torch.frexp(largest).exponent - 1, 0)
         sound = largest.isfinite() & image.detach().flatten(1).isfinite().all(dim=1)
         answer = _scaled(image, ctx.start, incoming, exponent)
-        for _ in range(HALVINGS):
+        for _ in range(0 if answer.is_meta else HALVINGS):  # what is only counted has no numbers
             over = sound & ~answer.flatten(1).isfinite().all(dim=1)
             if not over.any():
                 break
