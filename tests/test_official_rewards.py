@@ -14,7 +14,7 @@ from tiny import inputs, layouts
 from torchvision import transforms
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from gradproj.pretrained import preprocess
+from gradproj.pretrained import preprocess, weights_file
 
 keys, official = official.keys, official.official
 
@@ -126,18 +126,15 @@ def test_the_prompt_matters(name: str, keys):
     assert abs(first - second) > 1e-3
 
 
-def blocks(name: str, reward: Any) -> tuple[list[Any], list[Any]]:
-    """The attention layers of the picture's and of the prompt's transformer."""
+def blocks(name: str, reward: Any) -> list[Any]:
+    """The attention layers of the picture's transformer."""
     network = reward.network
     if name == "hpsv2":
-        halves = network.visual.transformer.resblocks, network.transformer.resblocks
-        return [one.attn for one in halves[0]], [one.attn for one in halves[1]]
+        return [one.attn for one in network.visual.transformer.resblocks]
     if name == "imagereward":
-        vision, text = network.vision.encoder.layers, network.text.encoder.layer
-        return [one.self_attn for one in vision], [one.attention for one in text]
+        return [one.self_attn for one in network.vision.encoder.layers]
     tower = network["tower"] if name == "aesthetic" else network
-    text = [] if name == "aesthetic" else tower.text_model.encoder.layers
-    return [one.self_attn for one in tower.vision_model.encoder.layers], [one.self_attn for one in text]
+    return [one.self_attn for one in tower.vision_model.encoder.layers]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,7 +143,7 @@ def test_checkpointing_runs_every_block_again_for_the_same_gradient(name: str, k
     for policy, times in (("none", 1), ("blocks", 2)):
         reward = build(name, keys(name) | {"checkpointing": policy})
         text = reward.encode(inputs.PROMPTS[:2])
-        vision, _ = blocks(name, reward)
+        vision = blocks(name, reward)
         runs = count(vision)
         results[policy] = gradient(reward, image.to(reward.device), text)
         assert sum(runs) == times * len(vision)
@@ -155,15 +152,33 @@ def test_checkpointing_runs_every_block_again_for_the_same_gradient(name: str, k
 
 
 @pytest.mark.parametrize("name", ["pickscore", "hpsv2", "clip"])
-def test_the_prompt_is_read_once_and_not_in_the_loop(name: str, keys):
-    reward = build(name, keys(name))
-    runs = count(blocks(name, reward)[1])
+def test_what_reads_prompts_is_there_for_new_ones_alone(name: str, keys, monkeypatch: pytest.MonkeyPatch):
+    """The halves have the file's weights between them, the picture's half comes with the first picture."""
+    reward, halves = build(name, keys(name)), []
+    owner = reward if name == "hpsv2" else reward.tower
+    load = owner.text_half
+
+    def noted() -> Any:
+        half = load()
+        halves.append((weakref.ref(half), {key: one.numel() for key, one in half.named_parameters()}))
+        return half
+
+    monkeypatch.setattr(owner, "text_half", noted)
     text = reward.encode(inputs.PROMPTS[:2])
-    once = sum(runs)
-    assert once == len(blocks(name, reward)[1])
+    assert "network" not in {**vars(reward), **vars(owner)}
     for _ in range(3):
         gradient(reward, images(32, 32, count=2).to(reward.device), text)
-    assert sum(runs) == once
+        reward.score([Pillow.new("RGB", (40, 40))] * 2, inputs.PROMPTS[:2])
+    ((alive, read),) = halves
+    assert alive() is None
+    seen = {key: one.numel() for key, one in reward.network.named_parameters()}
+    assert read.keys() & seen.keys() == {"logit_scale"}
+    files = reward.files if name == "hpsv2" else owner.files
+    (path,) = (files.folder / file for file in files.large)
+    whole = {key: one.numel() for key, one in weights_file.read(path).items() if not key.endswith("position_ids")}
+    assert read | seen == whole
+    reward.encode(inputs.PROMPTS[:3])
+    assert len(halves) == 2, "a new prompt"
 
 
 def test_the_same_tower_is_loaded_once_and_only_while_it_is_used(keys):

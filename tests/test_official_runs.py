@@ -66,17 +66,6 @@ def test_one_reward_climbed_at_another_weight_keeps_it(compose):
     assert check(compose("reward={shapes_matcher: 1}"))["reward"] == "shapes_matcher"
 
 
-def test_text_goes_through_the_network_once_also_for_scoring(keys):
-    reward = build("pickscore", keys("pickscore"))
-    calls = []
-    reward.network.text_model.register_forward_hook(lambda *_: calls.append(1))
-    pictures = [Pillow.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
-    for _ in range(3):
-        reward.encode(["one", "two"])
-        reward.score(pictures, ["one", "two"])
-    assert len(calls) == 1
-
-
 def test_the_formula_of_hpsv2s_architecture_is_part_of_its_weights(own):
     keys = own("hpsv2")
     file = Path(keys["architecture"])

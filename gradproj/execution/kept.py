@@ -12,6 +12,7 @@ from torch import Tensor
 from gradproj.execution import protocol
 from gradproj.execution.destination import Made, Records
 from gradproj.execution.improved import Improved, Improvements
+from gradproj.execution.rehearsal import encode_all
 from gradproj.execution.settings import keys
 from gradproj.optimize import Step
 from gradproj.runs import progress, scores
@@ -73,6 +74,7 @@ class Kept:
     def score(self, name: str, reward: Any) -> None:
         """Add the scores of a reward that comes after all the others (``held_out=after``)."""
         images, batch = sorted(self.made), self.settings["batch"]
+        encode_all(name, reward, [self.prompts[prompt] for prompt in sorted({image.prompt for image in images})])
         for chunk in (images[at : at + batch] for at in range(0, len(images), batch)):
             prompts = [self.prompts[image.prompt] for image in chunk]
             start = protocol.score(name, reward, [self.made[image].start for image in chunk], prompts).tolist()

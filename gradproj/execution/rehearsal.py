@@ -23,11 +23,14 @@ DO_NOT_FIT = (ValueError, TypeError, RuntimeError, ArithmeticError)  # what torc
 def rehearse(experiment: Experiment, batch: int) -> None:
     """Try every prompt, every reward and the model; on a GPU also one iteration of a whole batch.
 
+    All prompts are encoded before anything else is loaded, so that no text encoder shares the memory with a generator.
     ``UserError`` says what does not fit, and where it is memory that does not do, what to type.
     """
     model = protocol.described("model", experiment.model)
     with _fitting(f"the text encoders of {model}", "model.memory.text_encoder_device=cpu"):
         _encode_all("model", experiment.model, experiment.prompts)
+    for name, reward in experiment.rewards.items():
+        encode_all(name, reward, experiment.prompts)
     for name, reward in experiment.rewards.items():
         climbed = experiment.model.device if name in experiment.target else None
         try_reward(name, reward, experiment.prompts, climbed)
@@ -71,13 +74,26 @@ def try_reward(name: str, reward: Any, prompts: Sequence[str], climbed: torch.de
     """
     noise = torch.rand(2, 3, SIDE, SIDE, generator=generator("check", 0, 0))
     texts = [prompts[0], prompts[-1]]
-    try:
-        if hasattr(reward, "encode"):
-            _encode_all(name, reward, prompts)
+    encode_all(name, reward, prompts)
+    with _judging(name, reward):
         if climbed is not None:
             image = noise.to(climbed).requires_grad_()
             _check_gradient(name, reward, protocol.climb(name, reward, image, _encode(name, reward, texts)), image)
         protocol.score(name, reward, to_pictures(noise.detach()), texts)
+
+
+def encode_all(name: str, reward: Any, prompts: Sequence[str]) -> None:
+    """Let a reward read all prompts: what reads them is loaded once and leaves. ``UserError`` as ``try_reward``."""
+    with _judging(name, reward):
+        if hasattr(reward, "encode"):
+            _encode_all(name, reward, prompts)
+
+
+@contextmanager
+def _judging(name: str, reward: Any) -> Iterator[None]:
+    """What the reward is too large for, or cannot take, is a ``UserError`` that names its class."""
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"{protocol.described(name, reward)} does not fit in the GPU's memory ({error}): type held_out=after, so "

@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from gradproj.errors import UserError
 from gradproj.execution import protocol
+from gradproj.execution.rehearsal import encode_all
 from gradproj.runs import scores
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
@@ -41,6 +42,8 @@ def rescore(
             f"{len(absent)} of {len(pictures)} pictures to score are not there ({absent[0]}): bring them back, "
             f"or make them anew in another results folder: {run.command}"
         )
+    if missing:
+        encode_all(name, reward, [run.config["prompts"][prompt] for prompt in sorted({one.prompt for one in missing})])
     for start in tqdm(range(0, len(missing), batch), desc=name, disable=None):
         values = _score(run, name, reward, {image: hashes[image] for image in missing[start : start + batch]})
         scores.add(run, name, Scores(checkpoint, values))

@@ -20,6 +20,7 @@ from gradproj.execution.rescore import rescore
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.check import check
 from gradproj.execution.settings.parts import make, parts
+from gradproj.pretrained.release import release
 from gradproj.runs import progress, scores
 from gradproj.runs.environment import describe, device_name
 from gradproj.runs.folder import Run, run_id
@@ -75,7 +76,8 @@ def complete(
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
         records = Records(run, "latent" in settings["save"])
         complete_batches(experiment, beside(records), missing, settings["batch"])
-        del experiment  # the held-out rewards get the memory that the generator had
+        del experiment
+        release()  # the held-out rewards get the memory that the generator had
         _score_after(run, after, settings, share)
     return _outcome(run, share, settings["max_retries"])
 
@@ -95,6 +97,7 @@ def make_images(
         _try(experiment, settings, after, len(share))
         complete_batches(experiment, destination, Missing(share, ()), settings["batch"])
         del experiment
+        release()
         for name, node in after.items():
             late(name, make(node, f"rewards.{name}", settings["device"]))
 
@@ -104,6 +107,7 @@ def _try(experiment: Experiment, settings: Mapping[str, Any], after: Mapping[str
     devices.expect_gpu(experiment.model, settings["device"])
     for name, node in after.items():  # each is gone again before the generator comes
         try_reward(name, make(node, f"rewards.{name}", settings["device"]), experiment.prompts)
+        release()
     rehearse(experiment, min(settings["batch"], images))
 
 
@@ -167,6 +171,8 @@ def _score_after(run: Run, after: Mapping[str, Any], settings: Mapping[str, Any]
     for name in scores.unscored(run, after, recorded):
         reward = make(after[name], f"rewards.{name}", settings["device"])
         rescore(run, name, reward, named_settings(after[name]), settings["batch"], recorded)
+        del reward
+        release()
 
 
 def _outcome(run: Run, share: Share, retries: int) -> Outcome:

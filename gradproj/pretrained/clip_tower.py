@@ -18,11 +18,13 @@ from gradproj.errors import UserError
 from gradproj.pretrained.nodes import FileSource, RewardDtype, TowerMemory
 from gradproj.pretrained.preprocess import Pixels
 from gradproj.pretrained.recompute import recompute
+from gradproj.pretrained.release import release
 from gradproj.pretrained.weights_file import Files, fill, locate, read
 from gradproj.types import Score
 
 Network = TypeVar("Network", bound=PreTrainedModel)
 Embedding = Float[Tensor, "b d"]
+TEXT, PICTURE = ("text_model", "text_projection"), ("vision_model", "visual_projection")  # the halves of a CLIPModel
 LENGTH = 77  # tokens of a prompt, start and end included; a longer prompt is cut
 OLD_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 
@@ -30,11 +32,12 @@ _towers: WeakValueDictionary[tuple[Any, ...], PreTrainedModel] = WeakValueDictio
 
 
 class Tower(Generic[Network]):
-    """``kind`` (CLIPModel or one half of it) from ``source``, frozen, in eval mode, on ``device``: at its first use.
+    """``kind`` (CLIPModel or its picture half) from ``source``, frozen, in eval mode, on ``device``; half by half.
 
-    Two rewards that ask for the same weights in the same form get the same network. ``source.sha256`` is of
-    model.safetensors. The keys of the half that is left out begin with one of ``unused``. ``UserError`` for what cannot
-    be read or does not fit.
+    The picture half comes at its first use and stays; two rewards that ask for the same weights in the same form get
+    the same one. The text half comes when it is asked for and is nobody else's. ``source.sha256`` is of
+    model.safetensors. Keys that are left over may begin with one of ``unused``. ``UserError`` for what cannot be read
+    or does not fit.
     """
 
     def __init__(
@@ -66,16 +69,22 @@ class Tower(Generic[Network]):
 
     @cached_property
     def network(self) -> Network:
+        """The picture half."""
         key = (self.kind, *self.weights.items(), self.dtype, self.memory, self.device)
         shared = _towers.get(key)
         if not isinstance(shared, self.kind):
-            shared = _towers[key] = self._load()
+            shared = _towers[key] = self._load(without=TEXT)
         return shared
 
-    def _load(self) -> Network:
+    def text_half(self) -> Network:
+        """The text half, new at each call."""
+        return self._load(without=PICTURE)
+
+    def _load(self, without: Sequence[str]) -> Network:
         config = self.config if self.kind is CLIPModel else self.config.vision_config
         path, build = self.files.fetch() / "model.safetensors", self.kind
-        tower: Any = fill(lambda: build(config), read(path), path, (*OLD_BUFFERS, *self.unused))  # type: ignore[arg-type]
+        unused = (*OLD_BUFFERS, *self.unused)
+        tower: Any = fill(lambda: build(config), read(path), path, unused, without)  # type: ignore[arg-type]
         blocks = [block for name, block in tower.named_modules() if name.endswith("vision_model.encoder.layers")]
         apply_checkpointing(self.memory.checkpointing, [block for layers in blocks for block in layers.children()])
         scale = getattr(tower, "logit_scale", None)
@@ -106,7 +115,7 @@ def cosine(image: Embedding, text: Embedding) -> Score:
 
 
 class Prompts:
-    """A CLIP tokenizer (tokenizer.json among ``files``) and the text half of a tower."""
+    """A CLIP tokenizer (tokenizer.json among ``files``) and the text half of a tower, there only for new prompts."""
 
     def __init__(self, tower: Tower[CLIPModel], files: Files) -> None:
         self.tower, self.tokenizer = tower, load_tokenizer(files.folder / "tokenizer.json")
@@ -123,12 +132,15 @@ class Prompts:
         return torch.tensor([encoding.ids for encoding in self.tokenizer.encode_batch(list(prompts))])
 
     def embed(self, prompts: Sequence[str]) -> Embedding:
-        """Unit vectors, float32 (float64 of a float64 tower); each prompt goes through the network once."""
+        """Unit vectors, float32 (float64 of a float64 tower); each prompt goes through the network once.
+
+        Give all prompts at once: the text half is loaded for those that are new, and leaves after them.
+        """
         return remember(self.known, prompts, self._embed)
 
     @torch.no_grad()
     def _embed(self, prompts: Sequence[str]) -> Embedding:
-        network = self.tower.network
+        network = self.tower.text_half()
         hidden = network.text_model(input_ids=self.tokens(prompts).to(network.device)).pooler_output
         embedding = network.text_projection(hidden)
         wide = torch.promote_types(embedding.dtype, torch.float32)
@@ -138,10 +150,14 @@ class Prompts:
 def remember(
     known: dict[str, Tensor], prompts: Sequence[str], embed: Callable[[Sequence[str]], Embedding]
 ) -> Embedding:
-    """A row per prompt: from ``known`` (prompt -> row), to which ``embed`` adds those that are new."""
+    """A row per prompt: from ``known`` (prompt -> row), to which ``embed`` adds those that are new.
+
+    The network that ``embed`` loads for it is gone when it returns.
+    """
     new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
     if new:
         known.update(zip(new, embed(new), strict=True))
+        release()
     return torch.stack([known[prompt] for prompt in prompts])
 
 

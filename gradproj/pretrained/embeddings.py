@@ -1,6 +1,5 @@
 """Prompt embeddings on disk: a sweep encodes each prompt once, and a warm cache needs no text encoder at all."""
 
-import gc
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from gradproj.errors import UserError
 from gradproj.files import place
+from gradproj.pretrained.release import release
 from gradproj.pretrained.source import Source
 
 
@@ -62,9 +62,7 @@ class PromptEmbeddings:
         missing = [prompt for prompt, entry in entries.items() if entry is None]
         if missing:
             entries |= self._encode(missing)
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            release()
         rows = [entries[prompt] or {} for prompt in prompts]
         return {name: torch.stack([row[name] for row in rows]).to(self.device) for name in rows[0]}
 

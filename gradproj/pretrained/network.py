@@ -15,6 +15,7 @@ from gradproj.pretrained.layout import weight_files
 
 LIBRARIES = ("diffusers", "transformers")  # whose networks a model_index.json may name
 SHOWN = 5  # keys named in one message
+CPU = torch.device("cpu")
 
 
 def network_class(entry: Any, where: str) -> type[Any]:
@@ -29,24 +30,27 @@ def network_class(entry: Any, where: str) -> type[Any]:
 
 
 def load_network(
-    kind: type[Any], folder: Path, label: str, dtype: torch.dtype, advice: str, variant: str | None = None
+    kind: type[Any],
+    folder: Path,
+    label: str,
+    dtype: torch.dtype,
+    advice: str,
+    variant: str | None = None,
+    device: torch.device = CPU,
 ) -> Any:
     """The network of ``kind`` with the safetensors weights in ``folder``, all of them as they are there.
 
-    The message of a ``UserError`` calls the folder ``label``, says which keys are missing, left over or of another
-    shape, and ends with what to type, ``advice``. A left-over key that is called as a buffer which the network computes
-    itself does no harm: older versions saved it.
+    They are read straight to ``device``. The message of a ``UserError`` calls the folder ``label``, says which keys are
+    missing, left over or of another shape, and ends with what to type, ``advice``. A left-over key that is called as a
+    buffer which the network computes itself does no harm: older versions saved it.
     """
+    told: dict[str, Any] = {"dtype": dtype, "variant": variant, "use_safetensors": True, "local_files_only": True}
+    told |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # mismatched sizes are in the report
     with _quiet():
-        network, report = kind.from_pretrained(
-            folder,
-            dtype=dtype,
-            variant=variant,
-            use_safetensors=True,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # they are in the report
-            output_loading_info=True,
-        )
+        try:
+            network, report = kind.from_pretrained(folder, device_map={"": device}, **told)
+        except NotImplementedError:  # diffusers, of a weight that is missing: without a device it says which
+            network, report = kind.from_pretrained(folder, **told)
     own: nn.Module = network
     unfilled = [name for name, value in _tensors(own) if value.is_meta]  # diffusers trusts the index of a sharded file
     reshaped = {key: f"{key} ({_shape(came)}, expected {_shape(wanted)})" for key, came, wanted in _mismatched(report)}

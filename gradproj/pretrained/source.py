@@ -19,7 +19,7 @@ from torch import nn
 from gradproj.errors import UserError
 from gradproj.files import sha256
 from gradproj.pretrained import hub, layout
-from gradproj.pretrained.network import load_network, network_class
+from gradproj.pretrained.network import CPU, load_network, network_class
 
 COMPONENT = ("config.json", "diffusion_pytorch_model.safetensors")
 ANOTHER = "..., a folder or a hub id that has them all"
@@ -91,7 +91,7 @@ class Source:
         flags = {name: False for name in ("requires_safety_checker",) if name in index}
         try:
             with torch.random.fork_rng(devices=[]):  # what a network draws before it is filled changes no other's
-                ready |= {part: self._network(part, index, dtype) for part in parts if self._is_network(part)}
+                ready |= {part: self._network(part, index, dtype, device) for part in parts if self._is_network(part)}
                 pipeline = self.kind.from_pretrained(
                     self.folder, dtype=dtype, local_files_only=True, **{**absent, **flags, **ready}
                 )
@@ -113,10 +113,11 @@ class Source:
         """Rather than a tokenizer or a scheduler."""
         return (self.folder / part / "config.json").exists()
 
-    def _network(self, part: str, index: Mapping[str, Any], dtype: torch.dtype) -> Any:
-        label = f"{self.repo}/{part}"
+    def _network(self, part: str, index: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
+        label, advice = f"{self.repo}/{part}", f"model.source.repo={ANOTHER}"
         kind = network_class(index.get(part), label)
-        return load_network(kind, self.folder / part, label, dtype, f"model.source.repo={ANOTHER}", self.variant)
+        straight = CPU if part == "vae" else device  # a VAE loses its encoder first (``freeze``)
+        return load_network(kind, self.folder / part, label, dtype, advice, self.variant, straight)
 
     def _check_room(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device) -> None:
         if device.type != "cuda":

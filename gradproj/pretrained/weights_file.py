@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from zipfile import is_zipfile
 
 import torch
 from accelerate import init_empty_weights
@@ -128,7 +129,7 @@ def read(path: Path) -> State:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, *FUZZ) as error:
         raise UserError(f"{path} is cut or no weight file ({error}): fetch it again") from error
     except pickle.UnpicklingError as error:
@@ -139,16 +140,21 @@ def read(path: Path) -> State:
     return state
 
 
-def fill(build: Callable[[], Network], state: State, path: Path, unused: Sequence[str] = ()) -> Network:
+def fill(
+    build: Callable[[], Network], state: State, path: Path, unused: Sequence[str] = (), without: Sequence[str] = ()
+) -> Network:
     """``build()`` with ``state`` as its weights, frozen, in eval mode; ``unused`` begin the keys that may be left over.
 
-    Nothing is drawn or copied on the way. ``UserError`` for a missing, left-over or misshapen weight of ``path``.
+    ``without`` names parts of the network that are left out, with their keys. Nothing is drawn or copied on the way.
+    ``UserError`` for a missing, left-over or misshapen weight of ``path``.
     """
     with init_empty_weights(include_buffers=False):
         network = build()
-    expected = network.state_dict()
+    for name in without:
+        setattr(network, name, None)
+    unused, expected = (*unused, *without), network.state_dict()
     missing = sorted(expected.keys() - state.keys())
-    extra = sorted(key for key in state.keys() - expected.keys() if not key.startswith(tuple(unused)))
+    extra = sorted(key for key in state.keys() - expected.keys() if not key.startswith(unused))
     shapes = [key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape]
     for keys, what in ((missing, "lacks"), (extra, "has no place for"), (sorted(shapes), "has another shape of")):
         if keys:

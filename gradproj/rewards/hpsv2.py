@@ -24,6 +24,8 @@ from gradproj.pretrained.preprocess import fit_inside, pair_up, to_tensor
 from gradproj.pretrained.weights_file import fill, locate, read
 from gradproj.types import Image, Score, default_device
 
+TEXT = ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection")  # of open_clip's CLIP
+
 
 @dataclass(frozen=True)
 class HPSv2Source(FileSource):
@@ -48,14 +50,24 @@ class HPSv2:
 
     @cached_property
     def network(self) -> Any:
-        path = self.files.fetch() / self.file
-        network: Any = fill(lambda: open_clip.CLIP(**self.sizes), read(path), path)
+        """The half that sees pictures."""
+        network = self._load(without=TEXT)
         apply_checkpointing(self.memory.checkpointing, list(network.visual.transformer.resblocks))
+        return network
+
+    def text_half(self) -> Any:
+        """The half that reads prompts, new at each call: it is there only for new ones."""
+        return self._load(without=("visual",))
+
+    def _load(self, without: Sequence[str]) -> Any:
+        path = self.files.fetch() / self.file
+        network: Any = fill(lambda: open_clip.CLIP(**self.sizes), read(path), path, without=without)
         return network.to(device=self.device, dtype=self.form)
 
     @cached_property
     def tokenizer(self) -> open_clip.SimpleTokenizer:
-        return open_clip.SimpleTokenizer(context_length=self.network.context_length)
+        length = self.sizes["text_cfg"].get("context_length", open_clip.CLIPTextCfg.context_length)
+        return open_clip.SimpleTokenizer(context_length=length)
 
     @property
     def size(self) -> int:
@@ -67,7 +79,7 @@ class HPSv2:
 
     @torch.no_grad()
     def _embed_text(self, prompts: Sequence[str]) -> Embedding:
-        embedding = self.network.encode_text(self.tokenizer(list(prompts)).to(self.device))
+        embedding = self.text_half().encode_text(self.tokenizer(list(prompts)).to(self.device))
         return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
 
     def __call__(self, image: Image, text: Embedding) -> Score:
