@@ -5,7 +5,9 @@ import dataclasses
 import io
 import json
 import re
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,16 @@ import pytest
 from made_up import SCORES
 from page_records import PROMPTS, SEEDS, colour, ends, make, several
 from PIL import Image as Pillow
+from PIL import ImageColor
 
 from gradproj.cli.report import main as cli
 from gradproj.errors import UserError
-from gradproj.report.choose import find
+from gradproj.report.choose import Choice, find
+from gradproj.report.first_images import first_images
 from gradproj.report.gap import gap, held_out
 from gradproj.report.load import Curves, curves
 from gradproj.report.page import build_page
-from gradproj.report.plots import grids
+from gradproj.report.plots import grids, side_by_side
 from gradproj.runs.folder import Run
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -133,11 +137,48 @@ def test_a_cut_picture_is_named(tmp_path: Path) -> None:
 
 def test_the_pictures_of_all_methods_stand_below_each_other(runs: tuple[Path, dict[str, Run]]) -> None:
     with Pillow.open(runs[0] / "plots" / "pictures-shapes-aesthetic-common.png") as sheet:
-        side, band = sheet.width // 12, sheet.height // 4
-        for image in range(12):
-            for row, (method, kind) in enumerate((("", "start"), ("none", "kept"), ("reno", "kept"), ("ours", "kept"))):
-                below = (image * side + side // 2, row * band + band // 2)
-                assert sheet.getpixel(below) == colour(method, image, kind)
+        rows = [("", "start"), *((method, "kept") for method in ("none", "reno", "ours"))]
+        expect_rows(sheet, [0, 2, 4, 6, 8, 10], rows)  # the first seed of every prompt
+        assert (np.asarray(sheet) == ImageColor.getrgb(side_by_side.WARNING)).all(2).any()
+
+
+def expect_rows(sheet: Pillow.Image, images: list[int], rows: list[tuple[str, str]]) -> None:
+    """A sheet has these rows below each other, each with its pictures of ``images`` from left to right."""
+    last = 0
+    for method, kind in rows:
+        first = colour(method, images[0], kind)
+        last = next(y for y in range(last, sheet.height) if sheet.getpixel((side_by_side.GUTTER + 5, y)) == first)
+        for column, image in enumerate(images):
+            x = side_by_side.GUTTER + 5 + column * (side_by_side.SIDE + side_by_side.GUTTER)
+            assert sheet.getpixel((x, last)) == colour(method, image, kind)
+
+
+def test_the_first_images_are_the_rules(runs: tuple[Path, dict[str, Run]], tmp_path: Path) -> None:
+    shutil.copytree(runs[0] / "runs", tmp_path / "runs")
+    made = tmp_path / "runs" / runs[1]["reno"].folder.name / "images"
+    (made / "0001-0.png").unlink()
+    (made / "0004-1-start.png").unlink()
+    comparison = find(tmp_path, Choice(["shapes-aesthetic-common"])).comparisons[0]
+    names = [str(image) for image in comparison.methods["ours"].images]
+    chosen = [names[index] for index in first_images(comparison, 99)]
+    by_seed = [f"{prompt:04d}-{seed}" for seed in range(SEEDS) for prompt in range(len(PROMPTS))]
+    assert chosen == [name for name in by_seed if name not in ("0001-0", "0004-1")]
+    assert [names[index] for index in first_images(comparison, 3)] == chosen[:3]
+    assert [names[index] for index in first_images(comparison, 3, whole=False)] == by_seed[:3]
+
+
+def test_the_readmes_picture_is_drawn_from_records(
+    runs: tuple[Path, dict[str, Run]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, out = str(Path(__file__).parents[1] / "scripts" / "before_after.py"), tmp_path / "drawn.png"
+    asked = [script, f"--results={runs[0]}", "--comparison=shapes-aesthetic-common", "--images=4", f"--out={out}"]
+    monkeypatch.setattr(sys, "argv", asked)
+    runpy.run_path(script, run_name="__main__")
+    with Pillow.open(out) as sheet:
+        expect_rows(sheet, [0, 2, 4, 6], [("", "start"), ("none", "kept"), ("ours", "kept")])
+    monkeypatch.setattr(sys, "argv", [*asked, "--methods", "mine"])
+    with pytest.raises(SystemExit, match="has no method mine; --methods takes some of: none, reno, ours"):
+        runpy.run_path(script, run_name="__main__")
 
 
 def test_the_command_says_where_the_page_is_or_what_is_missing(

@@ -1,10 +1,14 @@
-"""README and the other pages: their Python runs, their links lead somewhere, their lines wrap."""
+"""README and the other pages: their commands and their Python run, their links lead somewhere, their lines wrap."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
+
+from gradproj.cli import VERBS
+from gradproj.execution.settings.compose import compose_run
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("gradproj/**/*.md")])
@@ -13,6 +17,27 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 def python(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """The words of every indented command of README, without the remarks."""
+    lines = re.findall(r"^    (?:\.venv/bin/)?((?:gradproj|make) .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    return [shlex.split(part, comments=True) for line in lines for part in line.split("&&")]
+
+
+def test_the_commands_of_the_readme_are_there() -> None:
+    programs, verbs = zip(*((program, verb) for program, verb, *_ in commands()), strict=True)
+    assert set(programs) == {"make", "gradproj"}
+    assert {verb for program, verb in zip(programs, verbs, strict=True) if program == "gradproj"} <= {*VERBS, "--help"}
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {verb for program, verb in zip(programs, verbs, strict=True) if program == "make"} <= set(targets)
+
+
+@pytest.mark.parametrize("words", [words[2:] for words in commands() if words[1] == "run" and "-m" not in words])
+def test_the_runs_of_the_readme_are_understood(words: list[str]) -> None:
+    settings, choices = compose_run(words)
+    for key, value in (word.split("=", 1) for word in words):
+        assert str(choices.get(key, settings.get(key))) == value or any(mark in key + value for mark in ".[")
 
 
 def test_the_python_of_the_readme_runs() -> None:

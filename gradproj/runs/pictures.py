@@ -85,18 +85,6 @@ def sheet(columns: Sequence[Sequence[Picture]], side: int = 96, across: int = 8)
     return _png(canvas)
 
 
-def labelled_rows(labels: Sequence[str], columns: Sequence[Sequence[Path]], side: int = 96) -> bytes:
-    """A PNG: as ``sheet`` in one band, every row of it below its label."""
-    canvas = Pillow.new("RGB", (len(columns) * side, len(labels) * (side + LABEL)), "white")
-    draw = ImageDraw.Draw(canvas)
-    for row, label in enumerate(labels):
-        y = row * (side + LABEL)
-        draw.text((2, y + 1), label, fill="black")
-        for x, column in enumerate(columns):
-            canvas.paste(_square(open_rgb(column[row]), side), (x * side, y + LABEL))
-    return _png(canvas)
-
-
 def strip(steps: Sequence[tuple[str, Picture]], side: int = 128, across: int = 11) -> bytes:
     """A PNG: pictures in reading order, each with its label above; ``across`` of them in a row."""
     rows = -(-len(steps) // across)

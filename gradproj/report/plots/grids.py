@@ -1,26 +1,23 @@
 """The images of a method with the largest hacking gap, in one picture with captions: the start above what was kept."""
 
-import io
 import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from gradproj.report.compare import Comparison
 from gradproj.report.gap import GAP, gap, held_out
 from gradproj.report.load import Curves
+from gradproj.report.plots.lettering import FAINT, INK, PAPER, cut, font, png, square, without_prefix
 from gradproj.report.table import digits
-from gradproj.runs.pictures import open_rgb
 
 WORST = 16
 ACROSS = 8  # columns
 SIDE, GUTTER, TEXT, LINE = 160, 14, 12, 16  # pixels
-INK, FAINT, PAPER = "#1b1f24", "#5c6570", "#ffffff"
 
 
 def files(comparisons: Sequence[Comparison]) -> dict[str, bytes]:
@@ -71,11 +68,9 @@ def _grid(comparison: Comparison, label: str, curves: Curves, images: Sequence[i
         band, column = divmod(index, across)
         x, y = GUTTER + column * (SIDE + GUTTER), top + band * height
         for row, path in enumerate(pair(curves, image)):
-            canvas.paste(_square(path), (x, y + row * SIDE))
+            canvas.paste(square(path, SIDE), (x, y + row * SIDE))
         _write(draw, x, y + 2 * SIDE + 4, _caption(comparison, curves, image, gaps[image]), 2)
-    buffer = io.BytesIO()
-    canvas.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png(canvas)
 
 
 def _caption(comparison: Comparison, curves: Curves, image: int, gap: float) -> list[str]:
@@ -83,50 +78,21 @@ def _caption(comparison: Comparison, curves: Curves, image: int, gap: float) -> 
     name = curves.images[image]
     prompt = str(curves.run.config["prompts"][name.prompt])
     lines = [f"{name}   gap {gap:+.2f}"]
-    for score, short in zip(comparison.scores, _without_prefix(comparison.scores), strict=True):
+    for score, short in zip(comparison.scores, without_prefix(comparison.scores), strict=True):
         ends = curves.scores[score][:, [0, -1]]
         decimals = max(0, digits(ends.ravel().tolist()) - 1)
         start, kept = (f"{value:.{decimals}f}" for value in ends[image])
         numbers = f" {start} → {kept}"
-        lines.append(_cut(short, SIDE - _font().getlength(numbers)) + numbers)
+        lines.append(cut(short, SIDE - font(TEXT).getlength(numbers), font(TEXT)) + numbers)
     wrapped = textwrap.wrap(" ".join(prompt.split()), 23, max_lines=2, placeholder=" …", break_long_words=True)
-    return [_cut(line, SIDE) for line in [*wrapped, "", ""][:2]] + lines
-
-
-def _without_prefix(scores: Sequence[str]) -> list[str]:
-    """Names without the first words that all share: shapes_matcher, shapes_heldout -> matcher, heldout."""
-    words = [score.split("_") for score in scores]
-    shared = 0
-    while all(len(name) > shared + 1 and name[shared] == words[0][shared] for name in words):
-        shared += 1
-    return ["_".join(name[shared:]) for name in words]
-
-
-def _square(path: Path) -> Pillow.Image:
-    picture = open_rgb(path)
-    method = Pillow.Resampling.NEAREST if max(picture.size) < SIDE else Pillow.Resampling.LANCZOS
-    return picture.resize((SIDE, SIDE), method)
+    return [cut(line, SIDE, font(TEXT)) for line in [*wrapped, "", ""][:2]] + lines
 
 
 def _write(draw: ImageDraw.ImageDraw, x: int, y: int, lines: Sequence[str], dark: int) -> None:
     """Write ``lines`` under each other from (x, y) down, in pixels: the first ``dark`` in black, the others in grey."""
     for index, line in enumerate(lines):
-        draw.text((x, y + index * LINE), line, fill=INK if index < dark else FAINT, font=_font())
+        draw.text((x, y + index * LINE), line, fill=INK if index < dark else FAINT, font=font(TEXT))
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, int((width - 2 * GUTTER) / (0.56 * TEXT)))
-
-
-def _cut(text: str, width: float | int) -> str:
-    """As much of ``text`` as fits in ``width`` pixels."""
-    if _font().getlength(text) <= width:
-        return text
-    while text and _font().getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text}…"
-
-
-def _font() -> ImageFont.FreeTypeFont:
-    """The font of the plots, which comes with matplotlib."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), TEXT)
