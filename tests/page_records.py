@@ -61,7 +61,8 @@ def ends(run: Run) -> Any:
     kept = pd.DataFrame({name: table[list(SCORES)].iloc[-1] for name, table in tables.items()}).T
     gains: Any = (kept - start) / start.std(ddof=0)
     target, *others = [run.config["reward"], *(score for score in SCORES if score != run.config["reward"])]
-    return kept.assign(gap=gains[target] - gains[others].mean(axis=1), target=kept[target])
+    scores = kept.join(start.add_prefix("start "))
+    return scores.assign(gap=gains[target] - gains[others].mean(axis=1), target=kept[target])
 
 
 def several(results: Path) -> dict[str, Run]:

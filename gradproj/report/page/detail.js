@@ -1,4 +1,4 @@
-// One image: its pictures, the other methods' on the same start, its numbers and its curves.
+// One image: its pictures and numbers, all methods' pictures on the same start, and its curves.
 const detail = byId("detail");
 let current = -1; // place in what the gallery shows; -1: reached by its address alone
 
@@ -84,13 +84,12 @@ function fill(item) {
   const charts = series.map(({ title, points, dots }) => chart(title, points, run.steps, marks, Boolean(dots)));
   const kept = run.keep === "last" ? "the last step's picture is kept" : "the best scored step's picture is kept";
   const facts = `${comparisonOf(item).name} · ${run.method} · image ${name} · ${run.steps} steps, ${kept} · `
-    + `hacking gap ${digits(run.gap[item.index], true)} · ${digits(run.seconds[item.index])} s`;
+    + `hacking gap ${digits(run.gap[item.index], true)} · ${digits(run.seconds[item.index])}\u00a0s`;
   byId("detail-title").textContent = item.prompt;
   byId("detail-body").replaceChildren(
     make("p", { className: "faint" }, facts),
-    strip(item),
-    make("h3", {}, "Other methods on the same start"), others(item),
-    scoreTable(item),
+    make("div", { className: "beside" }, strip(item), scoreTable(item)),
+    make("h3", {}, "All methods on the same start"), others(item),
     make("h3", {}, `Over the steps (marked: ${marks.join(" and ")})`),
     make("div", { className: "curves" }, ...charts),
     allNumbers(series),
@@ -99,34 +98,70 @@ function fill(item) {
   byId("detail-body").querySelectorAll("img").forEach(load);
 }
 
-function openItem(item) {
+function display(item) {
   current = shown.items.indexOf(item);
   fill(item);
   byId("previous").disabled = current <= 0;
   byId("next").disabled = current < 0 || current >= shown.items.length - 1;
   byId("place").textContent = current < 0 ? "" : `${current + 1} of ${shown.items.length}`;
+  byId("copy").textContent = "Copy link";
   if (!detail.open) detail.showModal();
   detail.scrollTop = 0;
-  history.replaceState(null, "", `#${item.run.id}/${item.name}`);
+}
+
+// The address names the opened image: it can be shared, and Back closes the image.
+function openItem(item) {
+  const address = `#${encodeURIComponent(item.run.id)}/${item.name}`;
+  if (detail.open) history.replaceState(history.state, "", address);
+  else history.pushState({ opened: true }, "", address);
+  display(item);
 }
 
 const openDetail = (place) => openItem(shown.items[place]);
 const move = (by) => shown.items[current + by] && current >= 0 && openDetail(current + by);
 
-function openAddress() {
-  const address = decodeURIComponent(location.hash.slice(1));
-  const item = items.find(({ run, name }) => `${run.id}/${name}` === address);
-  if (item) openItem(item);
+// The image that the address names, if it names one of this page.
+function named() {
+  try {
+    const address = decodeURIComponent(location.hash.slice(1));
+    return items.find(({ run, name }) => `${run.id}/${name}` === address);
+  } catch {
+    return undefined; // it is cut amid an escaped letter
+  }
+}
+
+function followAddress() {
+  const item = named();
+  if (item) display(item);
+  else if (detail.open) detail.close();
+}
+
+function closed() {
+  const inGallery = !byId("first").contains(document.activeElement);
+  if (history.state?.opened && named()) history.back();
+  else if (named()) history.replaceState(null, "", location.pathname + location.search);
+  if (inGallery && current >= 0) cardAt(current).focus();
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    byId("copy").textContent = "Copied";
+  } catch {
+    byId("copy").textContent = "It is in the address bar"; // where a page may not write to the clipboard
+  }
 }
 
 byId("previous").addEventListener("click", () => move(-1));
 byId("next").addEventListener("click", () => move(1));
+byId("copy").addEventListener("click", copyLink);
 byId("close").addEventListener("click", () => detail.close());
 detail.addEventListener("click", (event) => { if (event.target === detail) detail.close(); });
 detail.addEventListener("keydown", (event) => {
+  if (!plain(event)) return; // Alt with an arrow is the browser's own
   if (event.key === "ArrowLeft") move(-1);
   if (event.key === "ArrowRight") move(1);
 });
-detail.addEventListener("close", () => history.replaceState(null, "", "#gallery"));
-window.addEventListener("hashchange", openAddress);
-openAddress();
+detail.addEventListener("close", closed);
+window.addEventListener("hashchange", followAddress);
+followAddress();

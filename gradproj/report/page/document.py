@@ -14,8 +14,8 @@ from gradproj.report import table
 from gradproj.report.build import TITLES, Report
 
 PARTS = Path(__file__).parent
-SCRIPTS = ("page.js", "gallery.js", "chart.js", "detail.js")
-KINDS = {".svg": "image/svg+xml", ".png": "image/png"}  # of a plot that was written as both, the first is shown
+SCRIPTS = ("page.js", "keys.js", "first.js", "gallery.js", "chart.js", "detail.js")
+KINDS = {".svg": "image/svg+xml", ".png": "image/png"}  # of a plot that was written in both, the first is shown
 
 
 def html(report: Report, data: Mapping[str, Any], curves: Sequence[Any], pictures: Sequence[Sequence[str]]) -> str:
@@ -31,10 +31,10 @@ def html(report: Report, data: Mapping[str, Any], curves: Sequence[Any], picture
         title=f"{data['title']}: report",
         summary=_summary(data),
         gap=data["gap"],
+        rule=data["rule"],
         tables=report.tables,
         titles=TITLES,
-        plots={name: uri for name, uri in figures.items() if not name.startswith("worst-")},
-        worst={name: uri for name, uri in figures.items() if name.startswith("worst-")},
+        **{kind: _of(kind, figures) for kind in ("pareto", "latent", "worst")},
         blocks={name: _json(value) for name, value in blocks.items()},
         style=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -53,8 +53,13 @@ def _json(value: Any) -> Markup:
     return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
 
 
+def _of(kind: str, figures: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``figures`` that are of this kind, which their name begins with."""
+    return {name: uri for name, uri in figures.items() if name.startswith(f"{kind}-")}
+
+
 def _figures(written: Sequence[Path]) -> dict[str, str]:
-    """Name -> data URI of every plot, in one of its kinds."""
+    """Name -> data URI of every plot, in one of its formats."""
     plots: dict[str, str] = {}
     for suffix, kind in KINDS.items():
         for path in written:

@@ -33,7 +33,7 @@ function card(item, place) {
     numbers.append(make("dt", { title: score }, score), make("dd", {}, values));
   }
   numbers.append(make("dt", {}, "gap"), make("dd", {}, digits(item.run.gap[item.index], true)));
-  const button = make("button", { type: "button", className: "card" },
+  const button = make("button", { type: "button", className: "card", tabIndex: -1 },
     make("div", { className: "pair" }, picture(item, "start"), picture(item, "kept")),
     make("div", { className: "text", title: item.prompt }, item.prompt),
     make("div", { className: "who" }, make("span", {}, item.run.method), make("span", { className: "id" }, item.name)),
@@ -48,9 +48,16 @@ function card(item, place) {
 function addCards() {
   const batch = shown.items.slice(shown.made, shown.made + BATCH);
   byId("cards").append(...batch.map((item, index) => card(item, shown.made + index)));
+  if (shown.made === 0) stopAt(byId("cards"), byId("cards").querySelector("button"));
   shown.made += batch.length;
   nearEnd.unobserve(byId("more"));
   if (shown.made < shown.items.length) nearEnd.observe(byId("more")); // asks again whether the end is near
+}
+
+// The card at a place of what the gallery shows, which may have to be made, with all cards before it.
+function cardAt(place) {
+  while (shown.made <= place) addCards();
+  return byId("cards").children[place].querySelector("button");
 }
 
 function sorted(found) {
@@ -115,6 +122,10 @@ function start() {
   byId("prompt").addEventListener("input", show);
   byId("methods").addEventListener("change", show);
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
+  roam(byId("cards"), (card) => {
+    const left = byId("cards").children.length - [...byId("cards").children].indexOf(card.parentElement);
+    if (left <= 8 && shown.made < shown.items.length) addCards(); // no row has more than eight
+  });
   showDirection();
   showMethods();
   showMissing();

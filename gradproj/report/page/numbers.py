@@ -13,20 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproj.report.compare import Comparison
-from gradproj.report.gap import GAP, gap
+from gradproj.report.first_images import RULE, first_images
+from gradproj.report.gap import GAP, gain, gap, held_out
 from gradproj.report.load import Curves
 from gradproj.report.page.thumbnails import BLOCK, Thumbnails, pictures
+from gradproj.report.page.verdict import verdict
+from gradproj.report.plots.lettering import without_prefix
+from gradproj.report.table import digits
 from gradproj.runs.scored_steps import EARLY
 
 
 def head(title: str, comparisons: Sequence[Comparison], thumbnails: Thumbnails) -> dict[str, Any]:
     """Everything but the curves and the pictures, which stand here by the numbers that ``thumbnails`` gives them."""
+    compared = [_comparison(comparison) for comparison in comparisons]
+    for comparison, shown in zip(comparisons, compared, strict=True):
+        _add_first(comparison, shown["first"], thumbnails)
     return {
         "title": title,
         "early": EARLY,
         "block": BLOCK,
         "gap": GAP,
-        "comparisons": [_comparison(comparison) for comparison in comparisons],
+        "rule": RULE,
+        "comparisons": compared,
         "runs": [
             _run(index, comparison, label, curves, thumbnails)
             for index, comparison in enumerate(comparisons)
@@ -41,8 +49,27 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "name": comparison.name,
         "target": comparison.target,
         "scores": comparison.scores,
+        "short": without_prefix(comparison.scores),
+        "decimals": [_decimals(comparison, score) for score in comparison.scores],
+        "held_out": held_out(first, comparison.scores),
+        "verdict": verdict(comparison),
+        "first": first_images(comparison),
         "prompts": [str(prompt) for prompt in first.run.config["prompts"]],
     }
+
+
+def _decimals(comparison: Comparison, score: str) -> int:
+    """How many decimals give the largest number of a score three significant digits."""
+    ends = [curves.scores[score][:, [0, -1]].ravel() for curves in comparison.methods.values()]
+    return max(0, digits(np.concatenate(ends).tolist()) - 1)
+
+
+def _add_first(comparison: Comparison, images: Sequence[int], thumbnails: Thumbnails) -> None:
+    """Number the pictures that the page begins with before all others, so that it need parse no others for them."""
+    for curves in comparison.methods.values():
+        for index in images:
+            for path in curves.run.pictures(curves.images[index]).values():
+                thumbnails.add(path)
 
 
 def _run(index: int, comparison: Comparison, label: str, curves: Curves, thumbnails: Thumbnails) -> dict[str, Any]:
@@ -59,6 +86,7 @@ def _run(index: int, comparison: Comparison, label: str, curves: Curves, thumbna
         "names": [str(image) for image in curves.images],
         "start": {score: _short(curves.scores[score][:, 0]) for score in comparison.scores},
         "kept": {score: _short(curves.scores[score][:, -1]) for score in comparison.scores},
+        "gain": dict(zip(comparison.scores, _short(_gains(curves, comparison.scores)), strict=True)),
         "gap": _short(gap(curves, comparison.scores)),
         "seconds": _short(curves.seconds[:, -1]),
         "pictures": {
@@ -71,6 +99,11 @@ def _run(index: int, comparison: Comparison, label: str, curves: Curves, thumbna
             for kind in kinds
         },
     }
+
+
+def _gains(curves: Curves, scores: Sequence[str]) -> NDArray[np.float64]:
+    """The mean of ``gain`` over the images, (scores,)."""
+    return np.array([gain(curves, score).mean() for score in scores])
 
 
 def curves(run: Curves) -> list[dict[str, Any]]:

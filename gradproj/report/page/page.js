@@ -36,10 +36,11 @@ function everyItem() {
   const items = [];
   data.runs.forEach((run, place) => {
     run.place = place;
-    run.names.forEach((name, index) => {
+    run.items = run.names.map((name, index) => {
       const prompt = data.comparisons[run.comparison].prompts[Number(name.split("-")[0])];
-      items.push({ run, index, name, prompt, words: prompt.toLowerCase() });
+      return { run, index, name, prompt, words: prompt.toLowerCase() };
     });
+    items.push(...run.items);
   });
   const order = items.map((item, place) => [item.run.comparison, item.index, item.run.place, place]);
   order.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
