@@ -34,7 +34,7 @@ from gradproj.report.load import Array, Curves
 from gradproj.report.writing import csv
 
 HELD_OUT = "shapes_rendering"
-SHARE = 0.8
+SHARE = 0.9
 RULES = {
     "quality": f"the best {HELD_OUT} at the level, and the quickest of those within one standard error of it",
     "speed": "the fewest steps to the level",

@@ -24,7 +24,8 @@ import yaml
 
 MIX = "{shapes_aesthetic:1,shapes_matcher:5}"
 LIKE = "shapes_aesthetic"  # the target whose rates and weights the mix takes, which is not tuned itself
-NATIVE = {"mpgr": 500, "prno": 100, "reno": 49, "ours": 200, "none": 200}  # steps; the last two to set them against
+STEPS = 100  # of the common protocol: `steps` in configs/model/shapes.yaml
+NATIVE = {"mpgr": 500, "prno": 100, "reno": 49, "ours": STEPS, "none": STEPS}  # the last two to set them against
 COST = {"prno": 2.5}  # of a step, in steps of none
 SWEEPS = {
     "diversity": 64 * 25,
@@ -52,9 +53,9 @@ def main_commands() -> Commands:
     costs: list[tuple[float, list[str]]] = []  # in images x steps of none
     for sweep, images in SWEEPS.items():
         folder = f"results=results/miniature_{sweep}"
-        costs.append((images * 200, ["-m", f"+sweep={sweep}", "model=shapes", "batch=32", folder]))
+        costs.append((images * STEPS, ["-m", f"+sweep={sweep}", "model=shapes", "batch=32", folder]))
     for method in tuning.METHODS:
-        images_and_steps = 64 * 4 * 200 * COST.get(method, 1)
+        images_and_steps = 64 * 4 * STEPS * COST.get(method, 1)
         four = [*common, "seeds=[1,2,3,4]", f"method={method}"]
         costs += [(images_and_steps, [*four, f"reward={target}"]) for target in tuning.TARGETS]
         costs.append((images_and_steps, [*four, f"reward={MIX}", *_tuned(method)]))

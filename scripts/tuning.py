@@ -19,9 +19,9 @@ WEIGHTS = {
     "prno": (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 1e4),
     "mpgr": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
 }
-SPARE_RATES, SPARE_WEIGHTS = 1, 2  # at each end: not tried unless a choice lies beside them
+SPARE_RATES, SPARE_WEIGHTS = (3, 1), (2, 2)  # at either end: not tried unless a choice lies beside them
 FOLDER = Path("results/miniature/tuning")
-SETTINGS = ("prompts=shapes_tuning", "steps=100", "batch=24")
+SETTINGS = ("prompts=shapes_tuning", "steps=40", "batch=24")
 REWARDS = "rewards=[shapes_aesthetic,shapes_matcher,shapes_rendering]"
 
 
@@ -85,7 +85,7 @@ def _ladders(method: str) -> list[Sequence[float]]:
 def _inner(method: str) -> list[Sequence[float]]:
     """The values that are tried at first, of the rate and of the weight."""
     spares = (SPARE_RATES, SPARE_WEIGHTS)
-    return [ladder[spare : len(ladder) - spare] for ladder, spare in zip(_ladders(method), spares, strict=False)]
+    return [ladder[low : len(ladder) - high] for ladder, (low, high) in zip(_ladders(method), spares, strict=False)]
 
 
 def _whole(method: str, tried: set[Setting]) -> list[set[float]]:
