@@ -40,7 +40,11 @@ def main() -> None:
     chunks = zip(latent.split(128), captions.split(128), strict=True)
     samples = torch.cat([model.generate(z, caption) for z, caption in chunks])
     columns = {"renderings": render(captions, generator), "one-step samples": samples}
-    tables = [measure(images, right, wrong) | recognised(images, captions) for images in columns.values()]
+    paired = captions[:, 1] != ABSENT
+    tables = [
+        spread(images) | measure(images, right, wrong, paired) | recognised(images, captions)
+        for images in columns.values()
+    ]
     lines = [
         f"n = {COUNT} random captions, seed {SEED}; written by scripts/miniature_quality.py.",
         "",
@@ -55,8 +59,17 @@ def main() -> None:
     print("\n".join([*lines, "", "first captions of the grid: " + "; ".join(right[:12])]))
 
 
-def measure(images: Tensor, right: list[str], wrong: list[str]) -> dict[str, float]:
-    """The judges' means with right and with changed captions, and how well the learnt aesthetic fits its measure."""
+def spread(images: Tensor) -> dict[str, float]:
+    """Where the aesthetic measure of pictures lies."""
+    at = {"1st": 0.01, "50th": 0.5, "99th": 0.99}
+    return {f"aesthetic, computed, {name} percentile": aesthetic(images).quantile(q).item() for name, q in at.items()}
+
+
+def measure(images: Tensor, right: list[str], wrong: list[str], paired: Tensor) -> dict[str, float]:
+    """The judges' means with right and with changed captions, and how well the learnt aesthetic fits its measure.
+
+    The held-out matcher judges a caption right where its probability is above one half.
+    """
     pictures = to_pictures(images)
     learnt, true = ShapesAesthetic().score(pictures, right), aesthetic(images)
     scores: dict[str, float] = {
@@ -74,6 +87,9 @@ def measure(images: Tensor, right: list[str], wrong: list[str]) -> dict[str, flo
         scores[f"{name}, right caption"] = matching.mean().item()
         scores[f"{name}, changed caption"] = changed.mean().item()
         scores[f"{name}, right above changed"] = (matching > changed).float().mean().item()
+    judged = ShapesHeldout().score(pictures, right) > 0.5
+    scores["shapes_heldout, judged right: single object"] = judged[~paired].float().mean().item()
+    scores["shapes_heldout, judged right: pair"] = judged[paired].float().mean().item()
     return scores
 
 

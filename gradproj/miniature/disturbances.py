@@ -44,3 +44,18 @@ def warp(image: Tensor, generator: torch.Generator) -> Tensor:
     still = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 3, height, width], align_corners=False)
     moved = still + (strength * field).permute(0, 2, 3, 1)
     return F.grid_sample(image, moved, padding_mode="border", align_corners=False)
+
+
+def cover(image: Tensor, generator: torch.Generator) -> Tensor:
+    """A third of the pictures have smooth clouds of any colour, from flat to patchy, over a random share of them."""
+    n, _, height, width = image.shape
+    clouds = torch.stack(
+        [
+            F.interpolate(torch.randn(n, 4, size, size, generator=generator), (height, width), mode="bicubic")
+            for size in (2, 3, 6)
+        ]
+    )[torch.randint(3, (n,), generator=generator), torch.arange(n)]
+    share = (clouds[:, 3:] + 0.5 > 0).float() * (torch.rand(n, 1, 1, 1, generator=generator) < 1 / 3)
+    strength = 0.5 + 3 * torch.rand(n, 1, 1, 1, generator=generator)
+    level = torch.randn(n, 3, 1, 1, generator=generator)
+    return torch.lerp(image, torch.sigmoid(strength * (clouds[:, :3] + level)), share)

@@ -24,5 +24,5 @@ def contrast(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
 
 
 def aesthetic(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-    """The miniature's aesthetic measure: colourfulness / 25 + 10 * contrast; renderings lie at 3.5 with sd 1.0."""
+    """The miniature's aesthetic measure: colourfulness / 25 + 10 * contrast; renderings lie at 5.9 with sd 1.7."""
     return colourfulness(image) / 25 + 10 * contrast(image)

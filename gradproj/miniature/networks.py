@@ -1,4 +1,4 @@
-"""The networks of the miniature: a text-conditioned flow, a regressor, two image-text matchers and a classifier.
+"""The networks of the miniature: a generator, a regressor, two image-text matchers and a classifier.
 
 Every network normalises each sample by itself (group norm), so that a batch gives what its images give alone.
 """
@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gradproj.miniature.captions import ABSENT
+from gradproj.miniature.captions import ABSENT, COLOURS, SHAPES
+from gradproj.miniature.render import SIZE
 
 Captions = Int[Tensor, "b 2"]
 Images = Float[Tensor, "b 3 32 32"]
@@ -48,58 +49,78 @@ class Residual(nn.Module):
         return self.skip(x) + h
 
 
-class Attention(nn.Module):
-    """Residual self-attention over the pixels of a small feature map."""
+class Transformer(nn.Module):
+    """A transformer block over tokens (b, n, width); the condition scales, shifts and gates it (DiT's adaLN)."""
 
-    def __init__(self, width: int, heads: int = 4) -> None:
+    def __init__(self, width: int, condition: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
-        self.norm, self.qkv, self.out = (
-            nn.GroupNorm(8, width),
-            nn.Conv2d(width, 3 * width, 1),
-            nn.Conv2d(width, width, 1),
-        )
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 3 * width), nn.SiLU(), nn.Linear(3 * width, width))
+        self.modulation = nn.Linear(condition, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        q, k, v = self.qkv(self.norm(x)).view(b, 3, self.heads, c // self.heads, h * w).transpose(-1, -2).unbind(1)
-        return x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, h, w))
+    def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        b, n, width = tokens.shape
+        scale1, shift1, gate1, scale2, shift2, gate2 = self.modulation(F.silu(condition))[:, None].chunk(6, dim=2)
+        seen = self.norm(tokens) * (1 + scale1) + shift1
+        q, k, v = self.qkv(seen).view(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (q @ k.transpose(2, 3) * q.shape[3] ** -0.5).softmax(dim=3)  # the fused form is slower at 66 tokens
+        tokens = tokens + gate1 * self.out((weights @ v).transpose(1, 2).reshape(b, n, width))
+        return tokens + gate2 * self.mlp(self.norm(tokens) * (1 + scale2) + shift2)
 
 
-class FlowUNet(nn.Module):
-    """The velocity field v = z - x of a rectified flow x_t = (1 - t) x + t z, with about 1.3 million parameters.
+class Generator(nn.Module):
+    """From noise and a caption to a picture in about [-1, 1], in one step.
 
-    It works on pixels unshuffled to 12 x 16 x 16. Distilled, its z - v(z, 1) is the one-step generator.
+    A transformer at 8 x 8 draws, with the two objects of the caption as two more tokens, and convolutions at 16 x 16
+    make the 12 channels of the unshuffled picture. All blocks and the objects' tokens see the caption and a linear view
+    of the whole noise, and each place sees the noise that lies there.
     """
 
-    def __init__(self, width: int = 64, deep: int = 96, condition: int = 128) -> None:
+    def __init__(self, width: int = 40, deep: int = 128, depth: int = 5, condition: int = 192, view: int = 64) -> None:
         super().__init__()
-        self.caption = CaptionEmbedding(condition)
-        self.time = nn.Sequential(nn.Linear(16, condition), nn.SiLU(), nn.Linear(condition, condition))
-        self.stem = _conv(12, width)
-        self.down = nn.ModuleList([Residual(width, width, condition), Residual(width, width, condition)])
-        self.shrink = _conv(width, deep, stride=2)
-        self.deep = nn.ModuleList([Residual(deep, deep, condition), Residual(deep, deep, condition)])
-        self.attention = Attention(deep)
-        self.rise = Residual(2 * deep, deep, condition)
-        self.grow = _conv(deep, width)
+        self.caption, self.noise = CaptionEmbedding(condition), nn.Linear(3 * SIZE * SIZE, view)
+        self.both = nn.Sequential(
+            nn.Linear(condition + view, 2 * condition), nn.SiLU(), nn.Linear(2 * condition, condition)
+        )
+        self.stem, self.shrink = _conv(12, width), _conv(width, deep, stride=2)
+        self.shrink.weight.data *= 0.1  # where a token is matters more than the noise that lies there
+        self.position = nn.Parameter(_waves(8, deep))
+        self.objects = nn.ModuleList(nn.Embedding(ABSENT + 1, deep) for _ in range(2))
+        self.where = nn.ModuleList(nn.Linear(condition, deep) for _ in range(2))
+        self.deep = nn.ModuleList(Transformer(deep, condition) for _ in range(depth))
+        self.grow = nn.Conv2d(deep, 4 * width, 1)
         self.up = nn.ModuleList([Residual(2 * width, width, condition), Residual(width, width, condition)])
         self.head = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), _conv(width, 12))
 
-    def forward(self, x: Images, time: Float[Tensor, " b"], captions: Captions) -> Images:
-        frequencies = torch.exp2(torch.arange(8, device=x.device, dtype=x.dtype) / 1.5)
-        angles = time[:, None] * frequencies * torch.pi / 4
-        condition = self.caption(captions) + self.time(torch.cat([angles.sin(), angles.cos()], dim=1))
-        fine = self.stem(F.pixel_unshuffle(x, 2))
-        for block in self.down:
-            fine = block(fine, condition)
-        coarse = shrunk = self.shrink(fine)
-        coarse = self.attention(self.deep[0](coarse, condition))
-        coarse = self.rise(torch.cat([self.deep[1](coarse, condition), shrunk], dim=1), condition)
-        h = torch.cat([self.grow(F.interpolate(coarse, scale_factor=2.0)), fine], dim=1)
+    def forward(self, z: Images, captions: Captions) -> Images:
+        condition = self.both(torch.cat([self.caption(captions), self.noise(z.flatten(1))], dim=1))
+        fine = self.stem(F.pixel_unshuffle(z, 2))
+        tokens = self.shrink(fine).flatten(2).transpose(1, 2) + self.position
+        named = [
+            embed(captions[:, slot]) + where(F.silu(condition))
+            for slot, (embed, where) in enumerate(zip(self.objects, self.where, strict=True))
+        ]
+        tokens = torch.cat([tokens, torch.stack(named, dim=1)], dim=1)
+        for block in self.deep:
+            tokens = block(tokens, condition)
+        coarse = tokens[:, :64].transpose(1, 2).unflatten(2, (8, 8))
+        h = torch.cat([F.pixel_shuffle(self.grow(coarse), 2), fine], dim=1)
         for block in self.up:
             h = block(h, condition)
         return F.pixel_shuffle(self.head(h), 2)
+
+
+def _waves(side: int, width: int) -> Float[Tensor, "places width"]:
+    """Sines and cosines of the places of a square, from half a wave to ``side`` / 2 waves down and across it."""
+    place = (torch.arange(side) + 0.5) / side
+    angles = torch.pi * place[:, None] * torch.logspace(0, 1, width // 4, base=side)
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, width / 2)
+    rows, columns = line[:, None].expand(-1, side, -1), line[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], dim=2).flatten(0, 1)
 
 
 def _pyramid(width: int) -> nn.Sequential:
@@ -163,22 +184,32 @@ class DualEncoder(nn.Module):
 
 
 class CrossMatcher(nn.Module):
-    """A transformer over the caption, as a first token, and the picture's patches; returns the logit of "they fit"."""
+    """A transformer over the caption's two objects and a picture of 8 x 8 tokens; the logit of "they fit".
+
+    An object's token is a sum over its colour and its shape. ``parts`` has the logits of each object's presence, too,
+    for training.
+    """
 
     def __init__(self, width: int = 96, depth: int = 2, heads: int = 4) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, width, 4, stride=4)
-        self.stem = nn.Sequential(_conv(width, width), nn.SiLU(), _conv(width, width))
+        self.stem = nn.Sequential(
+            *(_conv(3, width // 2, stride=2), nn.GroupNorm(8, width // 2), nn.SiLU()),
+            *(_conv(width // 2, width, stride=2), nn.GroupNorm(8, width), nn.SiLU(), _conv(width, width)),
+        )
         self.position = nn.Parameter(0.02 * torch.randn(64, width))
-        self.caption = CaptionEmbedding(width)
+        self.colour, self.shape = nn.Embedding(len(COLOURS) + 1, width), nn.Embedding(len(SHAPES), width)
         layer = nn.TransformerEncoderLayer(
             width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
+        self.norm, self.presence, self.head = nn.LayerNorm(width), nn.Linear(width, 1), nn.Linear(2 * width, 1)
 
     def forward(self, image: Images, captions: Captions) -> Float[Tensor, " b"]:
-        patches = self.patches(2 * image - 1)
-        tokens = (patches + self.stem(patches)).flatten(2).transpose(1, 2) + self.position
-        tokens = torch.cat([self.caption(captions)[:, None], tokens], dim=1)
-        return self.head(self.layers(tokens)[:, 0]).squeeze(1)
+        return self.parts(image, captions)[:, 0]
+
+    def parts(self, image: Images, captions: Captions) -> Float[Tensor, "b 3"]:
+        """The logits of "they fit", of the first object and of the second, or of there being no second."""
+        seen = self.stem(2 * image - 1).flatten(2).transpose(1, 2) + self.position
+        named = self.colour(captions // len(SHAPES)) + self.shape(captions % len(SHAPES))  # ABSENT has a colour alone
+        objects = self.norm(self.layers(torch.cat([named, seen], dim=1))[:, :2])
+        return torch.cat([self.head(objects.flatten(1)), self.presence(objects).squeeze(2)], dim=1)

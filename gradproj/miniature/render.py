@@ -1,4 +1,8 @@
-"""Renders captioned scenes: one or two coloured shapes on a tinted ground, 32 x 32 pixels, anti-aliased."""
+"""Renders captioned scenes: one or two coloured shapes on a ground of any colour, 32 x 32 pixels, anti-aliased.
+
+A scene is a caption and ``NUMBERS`` independent uniform numbers, of which its places, sizes, shades and ground are
+continuous functions nearly everywhere, so that a network can learn to draw it.
+"""
 
 import torch
 from jaxtyping import Float, Int
@@ -7,10 +11,11 @@ from torch import Tensor
 from gradproj.miniature.captions import ABSENT, COLOURS, OBJECTS, SHAPES
 
 SIZE = 32  # pixels a side
-SHADES = (0.75, 1.0)  # an object's colour is its name's colour times a shade in this range
-GROUND = (0.28, 0.72)  # grey level of the ground, before its tint
-TINT = 0.08  # each channel of the ground departs from its grey level by at most this
-RADIUS_ALONE, RADIUS_PAIRED = (6.5, 11.0), (5.0, 7.2)  # in pixels; a triangle's apex and a square's corners reach 1.2 r
+SHADES = (0.7, 1.0)  # an object's colour is its name's colour times a shade in this range
+APART = 0.4  # the ground differs from every object's colour by at least this in some channel, so that all can be seen
+GRADIENTS, SLOPE = 0.25, 0.4  # share of grounds with a gradient; each channel's most change across the frame
+RADIUS_ALONE, RADIUS_PAIRED = (6.5, 11.5), (5.0, 7.5)  # in pixels; a triangle's apex and a square's corners reach 1.2 r
+NUMBERS = 16  # of a scene: ground 3; objects' and gradient's places right 3, and down 3; slopes 3; sizes 2; shades 2
 
 PALETTE = {
     "red": (0.90, 0.10, 0.10),
@@ -46,45 +51,80 @@ def coverage(
     return (0.5 - chosen[shape, torch.arange(len(shape), device=shape.device)]).clamp(0, 1)
 
 
-def sample_captions(n: int, generator: torch.Generator) -> Int[Tensor, "n 2"]:
-    """Random captions as pairs of object indices. Half of them have a single object, and none has an object twice."""
+def sample_captions(n: int, generator: torch.Generator, alone: float = 0.5) -> Int[Tensor, "n 2"]:
+    """Random captions as pairs of object indices. The share ``alone`` has one object, and none has an object twice."""
     objects = len(OBJECTS)
     first = torch.randint(objects, (n,), generator=generator)
     second = (first + torch.randint(1, objects, (n,), generator=generator)) % objects
-    alone = torch.rand(n, generator=generator) < 0.5
-    return torch.stack([first, torch.where(alone, ABSENT, second)], dim=1)
+    single = torch.rand(n, generator=generator) < alone
+    return torch.stack([first, torch.where(single, ABSENT, second)], dim=1)
 
 
 def render(captions: Int[Tensor, "n 2"], generator: torch.Generator) -> Float[Tensor, "n 3 32 32"]:
-    """A random scene for each caption, RGB in [0, 1]; ``generator`` draws positions, sizes, shades and ground."""
-    n = len(captions)
+    """A random scene for each caption, RGB in [0, 1]; ``generator`` draws its numbers."""
+    return draw(captions, torch.rand(len(captions), NUMBERS, generator=generator))
+
+
+def draw(captions: Int[Tensor, "n 2"], numbers: Float[Tensor, "n 16"]) -> Float[Tensor, "n 3 32 32"]:
+    """The scenes with these numbers in [0, 1], RGB in [0, 1]."""
+    ground, across, down, slopes, sizes, shades = numbers.split([3, 3, 3, 3, 2, 2], dim=1)
     paired = captions[:, 1] != ABSENT
-    centre, radius = _places(paired, generator)
-    grey = _uniform((n, 1), GROUND, generator)
-    image = (grey + _uniform((n, 3), (-TINT, TINT), generator))[:, :, None, None].expand(n, 3, SIZE, SIZE)
+    index = torch.where(paired[:, None], captions, captions[:, :1])  # a single object stands in both slots
+    shades = torch.where(paired[:, None], shades, shades[:, :1])
+    colour = COLOUR_TABLE.to(numbers.device)[index // len(SHAPES)] * _between(shades, SHADES)[:, :, None]
+    centre, radius = _places(paired, torch.stack([across[:, :2], down[:, :2]], dim=2), sizes)
+    image = _ground(colour, ground, slopes, across[:, 2], down[:, 2])
     for slot in (0, 1):
-        index = captions[:, slot].clamp(max=ABSENT - 1)
-        colour = COLOUR_TABLE[index // len(SHAPES)] * _uniform((n, 1), SHADES, generator)
-        mask = coverage(index % len(SHAPES), centre[:, slot], radius[:, slot])[:, None]
+        mask = coverage(index[:, slot] % len(SHAPES), centre[:, slot], radius[:, slot])[:, None]
         if slot == 1:
             mask = mask * paired[:, None, None, None]
-        image = image * (1 - mask) + colour[:, :, None, None] * mask
+        image = image * (1 - mask) + colour[:, slot, :, None, None] * mask
     return image
 
 
-def _uniform(shape: tuple[int, ...], between: tuple[float, float], generator: torch.Generator) -> Tensor:
-    low, high = between
-    return low + (high - low) * torch.rand(shape, generator=generator)
+def _between(number: Tensor, bounds: tuple[float, float]) -> Tensor:
+    low, high = bounds
+    return low + (high - low) * number
 
 
-def _places(paired: Tensor, generator: torch.Generator, tries: int = 32) -> tuple[Tensor, Tensor]:
-    """Centres (n, 2, 2) and radii (n, 2) of circles inside the frame. Two do not touch, but for 1 pair in 2,000."""
-    n = len(paired)
-    alone = _uniform((n, 2), RADIUS_ALONE, generator)
-    radius = torch.where(paired[:, None], _uniform((n, 2), RADIUS_PAIRED, generator), alone)
-    room = SIZE / 2 - radius
-    offset = _uniform((n, tries, 2, 2), (-1.0, 1.0), generator)
-    centre = SIZE / 2 + offset * room[:, None, :, None]
-    gap = (centre[:, :, 0] - centre[:, :, 1]).norm(dim=-1) - radius.sum(dim=1, keepdim=True)
-    apart = (gap > 1.0).to(torch.int8).argmax(dim=1)  # the first try that fits
-    return centre[torch.arange(n), apart], radius
+def _places(paired: Tensor, middle: Float[Tensor, "n 2 2"], sizes: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
+    """Centres (n, 2, 2) and radii (n, 2) of circles inside the frame; two that would touch are pushed apart."""
+    radius = torch.where(paired[:, None], _between(sizes, RADIUS_PAIRED), _between(sizes, RADIUS_ALONE))
+    low, high = radius[:, :, None], SIZE - radius[:, :, None]
+    centre = low + (high - low) * middle
+    for _ in range(6):
+        way = centre[:, 1] - centre[:, 0]
+        length = way.norm(dim=1, keepdim=True)
+        short = (radius.sum(1, keepdim=True) + 1 - length).clamp(min=0) * paired[:, None]
+        step = short / 2 * way / length.clamp(min=1e-3)
+        centre = torch.minimum(torch.maximum(centre + torch.stack([-step, step], dim=1), low), high)
+    return centre, radius
+
+
+def _ground(colour: Tensor, middle: Tensor, slopes: Tensor, right: Tensor, down: Tensor) -> Float[Tensor, "n 3 32 32"]:
+    """Grounds of any colour, in the middle ``APART`` from the objects' (n, 2, 3); some have a gradient.
+
+    ``middle`` and ``slopes`` are (n, 3), and ``right`` and ``down``, (n,), say in which direction a gradient goes.
+    """
+    middle = (1 - torch.cos(torch.pi * middle)) / 2  # vivid grounds are common
+    middle = _apart(_apart(middle, colour), colour)  # some need a second channel
+    steep = 2 * slopes - 1
+    flat = (1 - GRADIENTS) ** (1 / 3)  # the share of channels without a slope
+    slope = SLOPE * steep.sign() * (steep.abs() - flat).clamp(min=0) / (1 - flat) / 2
+    start, end = ((middle + way * slope).clamp(0, 1)[:, :, None, None] for way in (-1, 1))
+    axis = (torch.arange(SIZE, device=middle.device) + 0.5) / SIZE - 0.5
+    right, down = (2 * right - 1)[:, None, None], (2 * down - 1)[:, None, None]
+    along = (axis * right + axis[:, None] * down) / (right.abs() + down.abs()).clamp(min=1e-3) + 0.5
+    return start + (end - start) * along[:, None]
+
+
+def _apart(ground: Float[Tensor, "n 3"], colour: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 3"]:
+    """The ground itself if it differs by ``APART`` from both objects, else the nearest that differs in one channel."""
+    near = ground[:, None] + torch.zeros(13, 1, device=ground.device)  # itself, and a channel moved beside an object's
+    for place in range(12):
+        slot, channel, way = place // 6, place // 2 % 3, 1 - 2 * (place % 2)
+        near[:, place + 1, channel] = colour[:, slot, channel] + way * APART
+    differs = (near[:, :, None] - colour[:, None]).abs().amax(3).amin(2)
+    lacks = (APART - 1e-6 - differs).clamp(min=0) + (near - near.clamp(0, 1)).abs().sum(2)
+    chosen = ((near - ground[:, None]).abs().sum(2) + 100 * lacks).argmin(dim=1)
+    return near[torch.arange(len(ground)), chosen].clamp(0, 1)
