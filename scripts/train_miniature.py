@@ -51,9 +51,10 @@ def main() -> None:
 
     if wanted("generator"):
         stage("generator", teacher.beginner, lambda net: teacher.drawing_loss(net, 64), 9000, 2e-3, muon)
+    if wanted("heldout"):
+        stage("heldout", CrossMatcher, lambda net: judging.matching_loss(net, 96), 6000, 2e-3, muon)
     judges: dict[str, tuple[Callable[[], nn.Module], Callable[..., Loss], int, float]] = {
         "aesthetic": (Regressor, judging.regression_loss, 3000, 1e-3),
-        "heldout": (CrossMatcher, judging.matching_loss, 3000, 1e-3),
         "classifier": (Classifier, judging.classification_loss, 4000, 2e-3),
         UNFINISHED: (DualEncoder, judging.contrastive_loss, 2000, 1e-3),
     }

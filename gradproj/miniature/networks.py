@@ -194,7 +194,8 @@ class CrossMatcher(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(
             *(_conv(3, width // 2, stride=2), nn.GroupNorm(8, width // 2), nn.SiLU()),
-            *(_conv(width // 2, width, stride=2), nn.GroupNorm(8, width), nn.SiLU(), _conv(width, width)),
+            *(_conv(width // 2, width, stride=2), nn.GroupNorm(8, width), nn.SiLU()),
+            *(_conv(width, width), nn.GroupNorm(8, width), nn.SiLU(), _conv(width, width)),
         )
         self.position = nn.Parameter(0.02 * torch.randn(64, width))
         self.colour, self.shape = nn.Embedding(len(COLOURS) + 1, width), nn.Embedding(len(SHAPES), width)
