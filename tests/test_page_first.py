@@ -80,6 +80,7 @@ def test_the_verdict_counts_methods_as_pandas_does(tab: Any, runs: tuple[Path, d
 
 
 def test_another_comparison_is_shown_when_chosen(tab: Any, runs: tuple[Path, dict[str, Run]]) -> None:
+    assert tab.locator("#tasks label").all_inner_texts() == ["shapes-aesthetic-common", "shapes-matcher-common"]
     tab.check("#tasks input[value='1']")
     assert tab.locator("#first article:has(img)").first.locator(".method").all_inner_texts() == ["start", "none"]
     row = ends(runs[1]["matcher"]).mean()
@@ -179,6 +180,7 @@ def test_many_methods_and_no_pictures(browser: Any, tmp_path: Path) -> None:
     build_page(tmp_path)
     tab = opened(browser, tmp_path, viewport={"width": 390, "height": 844})
     assert tab.is_visible("#pictureless")
+    assert not tab.is_visible("#tasks")  # there is one comparison
     assert not tab.is_visible("#rule")
     assert tab.locator("#means .method").all_inner_texts()[:2] == ["start", "none (block=0)"]
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
