@@ -1,14 +1,14 @@
 """Print a script that completes what is typed after gradproj: ``eval "$(gradproj completion bash)"``.
 
-The verbs, and after run, plan, fetch and doctor the keys of the configuration and the choices of its groups, as Hydra
-finds them for what the line has so far (about a second for each TAB). Elsewhere files are completed.
+The verbs, and after run, plan, fetch, doctor and verify the keys of the configuration and the choices of its groups, as
+Hydra finds them for what the line has so far (about a second for each TAB). Elsewhere files are completed.
 """
 
 import argparse
 
 from gradproj.cli import VERBS
 
-COMPOSE = ("run", "plan", "fetch", "doctor")  # verbs whose arguments Hydra composes
+COMPOSE = ("run", "plan", "fetch", "doctor", "verify")  # verbs whose arguments Hydra composes
 BASH = """\
 _gradproj()
 {

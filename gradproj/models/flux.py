@@ -59,6 +59,11 @@ class Flux(OneStepModel):
     def prompting(self) -> dict[str, Any]:
         return {"prompt_2": None, "max_sequence_length": self.text_length}
 
+    def calling(self, latent: Latent) -> dict[str, Any]:
+        if self.flattening == "unpacked":
+            latent = FluxPipeline._pack_latents(latent, *latent.shape)
+        return {**super().calling(latent), "max_sequence_length": self.text_length}
+
     def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
         side, pipeline = self.side, self.pipeline
         if self.flattening == "unpacked":

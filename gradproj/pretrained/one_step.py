@@ -13,6 +13,7 @@ from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
 from gradproj.pretrained.layout import latent_side
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
 from gradproj.pretrained.precision import GradientRange
+from gradproj.pretrained.published_pipeline import release, whole_pipeline
 from gradproj.pretrained.recompute import Policy, recompute
 from gradproj.pretrained.source import Component, fetch
 from gradproj.types import Image, Latent, default_device
@@ -140,6 +141,28 @@ class OneStepModel:
 
     def encode(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         return self.embeddings.get(prompts)
+
+    def calling(self, latent: Latent) -> dict[str, Any]:
+        """What the pipeline's own call is told besides prompts, size and steps: the latent as it takes it, guidance."""
+        return {"latents": latent, "guidance_scale": 0.0}
+
+    @torch.no_grad()
+    def published(self, latent: Latent, prompts: Sequence[str]) -> Image:
+        """The pictures of diffusers' own pipeline by its own call, in this model's number type, for a comparison.
+
+        It loads its own networks; this model's leave memory before it, and come again when they are used.
+        """
+        self.__dict__.pop("pipeline", None)
+        release(self.device)
+        ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
+        pipeline = whole_pipeline(self.source, self.dtype, self.device, **ready)
+        told = {"num_inference_steps": 1, "height": self.resolution, "width": self.resolution, "output_type": "pt"}
+        told |= {**self.calling(latent)}
+        told["latents"] = told["latents"].to(self.dtype)
+        images = pipeline(list(prompts), **told).images.to(latent.dtype)
+        del pipeline
+        release(self.device)
+        return images
 
     def decode(self, latent: Tensor) -> Image:
         """The picture of the decoder's own input, in the latent's number type."""

@@ -24,7 +24,7 @@ class Check:
         return self.state in ("OK", "note")
 
     def line(self) -> str:
-        return f"{self.state:<8}{self.name:<10}{self.said}" + (f": {self.advice}" if self.advice else "")
+        return f"{self.state:<8}{self.name:<11} {self.said}" + (f": {self.advice}" if self.advice else "")
 
 
 @dataclass(frozen=True)
