@@ -54,9 +54,9 @@ def states(page: dict[str, Any]) -> dict[str, str]:
     return {name: check["state"] for name, check in page["lines"].items()}
 
 
-@pytest.mark.parametrize("model", tiny_models.BUILDERS)
-def test_all_holds_on_each_model(model: str, verify: Verify) -> None:
-    code, page = verify(model, rewards="clip")
+@pytest.mark.parametrize("typed", [*tiny_models.BUILDERS, "flux model.flattening=unpacked"])
+def test_all_holds_on_each_model(typed: str, verify: Verify) -> None:
+    code, page = verify(*typed.split(), rewards="clip")
     assert states(page) == dict.fromkeys(("gradient", "picture", "clip", "weights"), "OK"), page["checks"]
     assert code == 0 and page["well"]
     picture = page["lines"]["picture"]

@@ -8,7 +8,6 @@ code is 0 where every comparison that can be made holds, else 1.
 
 import argparse
 import shlex
-from pathlib import Path
 
 from gradproj.cli import composed
 from gradproj.errors import UserError
@@ -35,13 +34,14 @@ def main(arguments: list[str]) -> int:
     made = parts(settings)
     check(made, settings, prompts)
     devices.expect_gpu(made["model"], settings["device"])
+    page.folder(task)  # it is told now, not after the work, that nothing can be written there
     found = []
     for one in verify.checks(task, made):
         found.append(one)
         if not given.json:
             print(one.line(), flush=True)
     path = page.write(task, made, found)
-    print(Path(path).read_text(encoding="utf-8") if given.json else f"the page: {path}")
+    print(path.read_text(encoding="utf-8") if given.json else f"the page: {path}")
     return 0 if all(one.well for one in found) else 1
 
 

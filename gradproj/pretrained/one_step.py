@@ -1,6 +1,7 @@
 """What the published one-step models share: where their files come from, how they are held, what prompts become."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,8 +14,10 @@ from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
 from gradproj.pretrained.layout import latent_side
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
 from gradproj.pretrained.precision import GradientRange
-from gradproj.pretrained.published_pipeline import release, whole_pipeline
+from gradproj.pretrained.published_pipeline import whole_pipeline
+from gradproj.pretrained.quantized import Quantization
 from gradproj.pretrained.recompute import Policy, recompute
+from gradproj.pretrained.release import release
 from gradproj.pretrained.source import Component, fetch
 from gradproj.types import Image, Latent, default_device
 
@@ -36,6 +39,8 @@ class OneStepModel:
     vae_levels: ClassVar[str] = "block_out_channels"  # the key of the VAE's config that has an entry per level
     patch: ClassVar[int] = 1  # latent pixels a side that the denoiser takes together
     wants_gpu: ClassVar[bool] = True
+    large: ClassVar[tuple[str, ...]] = ()  # the parts that ``quantization`` is about
+    quantization: Quantization = "none"
 
     def __init__(self, resolution: Resolution, dtype: Dtype, source: PipelineSource, memory: PipelineMemory) -> None:
         self.dtype, self.device, self.resolution = getattr(torch, dtype), default_device(), resolution
@@ -62,7 +67,8 @@ class OneStepModel:
         self.scheduler = small.scheduler()
         self.plan(config, self.scheduler)
         self.latent_shape = (config["in_channels"], self.side, self.side)
-        self.source = small.with_weights()
+        stored = dict.fromkeys(self.large, self.quantization) if self.quantization != "none" else {}
+        self.source = replace(small, quantized=stored).with_weights()
         self.weights = {**self.source.weights, **(self.replacement.weights if self.replacement else {})}
         self.embeddings = PromptEmbeddings(
             source=self.source,
@@ -153,7 +159,7 @@ class OneStepModel:
         It loads its own networks; this model's leave memory before it, and come again when they are used.
         """
         self.__dict__.pop("pipeline", None)
-        release(self.device)
+        release()
         ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
         pipeline = whole_pipeline(self.source, self.dtype, self.device, **ready)
         told = {"num_inference_steps": 1, "height": self.resolution, "width": self.resolution, "output_type": "pt"}
@@ -161,7 +167,7 @@ class OneStepModel:
         told["latents"] = told["latents"].to(self.dtype)
         images = pipeline(list(prompts), **told).images.to(latent.dtype)
         del pipeline
-        release(self.device)
+        release()
         return images
 
     def decode(self, latent: Tensor) -> Image:

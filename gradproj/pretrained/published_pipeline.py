@@ -1,6 +1,5 @@
 """diffusers' own pipeline on a model's files, loaded by its own call: what `gradproj verify` holds ours against."""
 
-import gc
 from typing import Any
 
 import torch
@@ -32,10 +31,3 @@ def whole_pipeline(source: Source, dtype: torch.dtype, device: torch.device, **r
         pipeline.enable_model_cpu_offload(device=device)
         return pipeline
     return pipeline.to(device)
-
-
-def release(device: torch.device) -> None:
-    """What nobody holds any more leaves memory."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

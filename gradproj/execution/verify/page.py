@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gradproj.errors import UserError
 from gradproj.execution import protocol
 from gradproj.execution.doctor import Check
 from gradproj.execution.verify import Finding, Task, dtype_of
@@ -17,8 +18,18 @@ from gradproj.runs.environment import describe
 from gradproj.runs.naming import named_settings
 
 
+def folder(task: Task) -> Path:
+    """Where the pages are, made where it is missing; ``UserError`` where it cannot be."""
+    path = Path(task.settings["results"]) / "verified"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; give another folder: results=PATH") from error
+    return path
+
+
 def write(task: Task, made: Mapping[str, Any], checks: Sequence[Check]) -> Path:
-    """Put the page into the folder ``verified`` of the results; where it is. One of the same name is replaced."""
+    """Put the page into ``folder``; where it is. One of the same name is replaced."""
     model = made["model"]
     everything = {"model": model, **made["rewards"]}
     content = {
@@ -34,8 +45,7 @@ def write(task: Task, made: Mapping[str, Any], checks: Sequence[Check]) -> Path:
     }
     machine = re.sub(r"[^a-z0-9]+", "-", str(content["device"]).lower()).strip("-")
     name = f"{task.model}-{dtype_of(task.settings['model'])}-{machine}.json"
-    path = Path(task.settings["results"]) / "verified" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = folder(task) / name
     place(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return path
 
