@@ -136,7 +136,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
     import pandas as pd
 
-    return pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3g", intfmt=",")
+    return pd.DataFrame(rows).to_markdown(index=False, floatfmt=".4g", intfmt=",")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradproj.execution.doctor import Check, guarded
-from gradproj.execution.settings import keys
-from gradproj.runs.naming import ImageId
+from gradproj.runs.naming import ImageId, Share
 
 PICTURE = {"float64": 1e-4, "float32": 1e-4, "float16": 4e-3, "bfloat16": 1.6e-2}  # rms over pixels in [0, 1]
 GRADIENT = {"float64": 2e-2, "float32": 2e-2, "float16": 0.1, "bfloat16": 0.2}  # of its length
@@ -35,8 +34,8 @@ class Task:
 
     @property
     def image(self) -> ImageId:
-        """The run's first image."""
-        return keys.images(self.settings, len(self.prompts))[0]
+        """The run's first image, whatever shard is asked for."""
+        return Share(len(self.prompts), self.settings["seeds"])[0]
 
     @property
     def prompt(self) -> str:
