@@ -14,6 +14,7 @@ from gradproj.execution.destination import Made, Records
 from gradproj.execution.improved import Improved, Improvements
 from gradproj.execution.rehearsal import encode_all
 from gradproj.execution.settings import keys
+from gradproj.execution.trajectory import Rows
 from gradproj.optimize import Step
 from gradproj.runs import progress, scores
 from gradproj.runs.folder import Run
@@ -48,9 +49,9 @@ class Kept:
     def has(self, image: ImageId) -> bool:
         return self.records is not None and self.records.has(image)
 
-    def see(self, images: Sequence[ImageId], step: Step) -> None:
+    def see(self, images: Sequence[ImageId], step: Step, rows: Rows) -> None:
         if self.records:
-            self.records.see(images, step)
+            self.records.see(images, step, rows)
         if self.callback:
             try:
                 self.callback(list(images), step)

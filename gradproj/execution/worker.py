@@ -20,6 +20,7 @@ from gradproj.execution.rescore import rescore
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.check import check
 from gradproj.execution.settings.parts import make, parts
+from gradproj.execution.tracked import Tracked, tracker_of
 from gradproj.pretrained.release import release
 from gradproj.runs import progress, scores
 from gradproj.runs.environment import describe, device_name
@@ -67,6 +68,7 @@ def complete(
     settings, after = keys.split_rewards(settings)
     run = _run(experiment, settings, model, method)
     share = keys.images(settings, len(prompts))
+    tracker = tracker_of(settings)
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         missing = _missing(run, share, settings["max_retries"], experiment.model.device)
         if missing:
@@ -74,8 +76,11 @@ def complete(
         run = _create(run, experiment, settings, min(settings["batch"], len(missing)))
         _set_damaged_aside(run, share)
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
-        records = Records(run, "latent" in settings["save"])
-        complete_batches(experiment, beside(records), missing, settings["batch"])
+        destination = beside(Records(run, "latent" in settings["save"]))
+        if tracker:
+            workers = f"-{settings['shard']}of{settings['shards']}" if settings["shards"] > 1 else ""
+            destination = Tracked(destination, tracker, run, workers)
+        complete_batches(experiment, destination, missing, settings["batch"])
         del experiment
         release()  # the held-out rewards get the memory that the generator had
         _score_after(run, after, settings, share)

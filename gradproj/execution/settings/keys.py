@@ -48,6 +48,7 @@ class Settings(TypedDict):
     threads: Annotated[int, Ge(1)] | None
     device: Annotated[str | None, Field(pattern=DEVICE), Said("auto, cpu, cuda or a GPU such as cuda:1", "auto")]
     results: str
+    tracker: Part | None
     untuned_lr: NotRequired[Any]  # this and the next two: YAML files refer to them, and check them where they arrive
     block: NotRequired[Any]
     tuned: NotRequired[Any]
@@ -108,7 +109,7 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
             "a reward's YAML file begins with the line # @package rewards.NAME"
         )
     parts = {f"rewards.{name}": node for name, node in rewards.items()} if isinstance(rewards, dict) else {}
-    for key, node in (parts | {key: plain.get(key) for key in ("model", "method")}).items():
+    for key, node in (parts | {key: plain.get(key) for key in ("model", "method", "tracker")}).items():
         if isinstance(node, dict) and not isinstance(node.get("_target_"), str):
             raise UserError(
                 f"{key}._target_ must be the path of the function or class that makes the part, such as "
