@@ -33,7 +33,7 @@ VERBS = {
     "pack": "a finished run's records into one file, or back",
     "prompts": "the named prompt sets; fetch the paper's T2I-CompBench++ prompts",
     "list": "the models, methods, rewards, prompt sets and sweeps there are: licence, access, size",
-    "completion": "a script with which bash or fish completes verbs, keys and choices",
+    "completion": "a script with which bash, zsh or fish completes verbs, keys and choices",
     "check-reward": "try a reward of your own against what a run asks of it",
 }
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
