@@ -164,7 +164,8 @@ def expect_events(run: Run, folder: Path, image: ImageId, prompt: str, scored: S
     for step, row in given.items():
         expect_row(row, run.table(image).iloc[step])
     assert [event.step for event in events.Images("pictures")] == list(scored)
-    (written,) = {one for text in events.Tensors("prompt/text_summary") for one in text.tensor_proto.string_val}
+    (text,) = events.Tensors("prompt/text_summary")
+    (written,) = text.tensor_proto.string_val
     assert written.decode().splitlines() == [f"    {line}" for line in prompt.splitlines()]
 
 

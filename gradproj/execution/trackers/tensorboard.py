@@ -42,7 +42,10 @@ class TensorBoard:
             self.writers.popitem()[1].close()
 
     def _begin(self, snapshot: Snapshot) -> Any:
-        """Hides what an attempt before has left; the prompt as code, which keeps its signs and lines as they are."""
-        writer = self.make(str(self.run / snapshot.image), purge_step=0)
+        """In place of an attempt before; the prompt as code, which keeps its signs and lines as they are."""
+        folder = self.run / snapshot.image
+        for before in folder.glob("events.out.tfevents.*"):
+            before.unlink()
+        writer = self.make(str(folder))
         writer.add_text("prompt", "\n".join(f"    {line}" for line in snapshot.prompt.splitlines()), 0)
         return writer
