@@ -83,6 +83,7 @@ def test_another_comparison_is_shown_when_chosen(tab: Any, runs: tuple[Path, dic
     assert tab.locator("#tasks label").all_inner_texts() == ["shapes-aesthetic-common", "shapes-matcher-common"]
     tab.check("#tasks input[value='1']")
     assert tab.locator("#first article:has(img)").first.locator(".method").all_inner_texts() == ["start", "none"]
+    assert tab.locator("#methods input").evaluate_all("all => all.map(one => one.value)") == ["none"]  # the gallery's
     row = ends(runs[1]["matcher"]).mean()
     rose = "rose." if row["matcher"] > row["start matcher"] else "rose under none of 1 method."
     assert tab.inner_text("#verdict").startswith(f"matcher was climbed and {rose}")
@@ -111,6 +112,9 @@ def test_keys_go_through_the_gallery(tab: Any) -> None:
     assert tab.evaluate("decodeURIComponent(location.hash)") == f"#{names[2]}"
     tab.keyboard.press("Escape")
     until(tab, f"{focused} === '{names[2]}'")
+    tab.wait_for_timeout(200)
+    box = tab.evaluate("document.activeElement.getBoundingClientRect().toJSON()")
+    assert 0 <= box["top"] <= box["bottom"] <= tab.viewport_size["height"]
     assert tab.locator("#cards button[tabindex='0']").count() == 1
 
 
@@ -142,6 +146,8 @@ def test_an_address_is_shared_and_gone_back_from(browser: Any, runs: tuple[Path,
     until(tab, f"({title}) === {PROMPTS[3]!r}")
     tab.go_back()
     until(tab, f"({title}) === {PROMPTS[0]!r}")
+    tab.evaluate(f"location.hash = '#{runs[1]['matcher'].folder.name}/0001-0'")  # of a comparison that is not shown
+    until(tab, "document.querySelector('#place').textContent === '3 of 12'")
     assert tab.problems == []
     tab.context.close()
 

@@ -2,7 +2,8 @@
 const FELL = "▼";
 
 // A method's name, which may be broken behind an underscore.
-const heading = (method) => make("b", { className: "method" }, ...method.split(/(?<=_)/).flatMap((part) => [part, make("wbr")]));
+const heading = (method) =>
+  make("b", { className: "method" }, ...method.split(/(?<=_)/).flatMap((part) => [part, make("wbr")]));
 
 // One score under its short name; a number that fell has a mark, and the word for those who hear the page.
 function line(comparison, score, values, fell = false) {
@@ -86,7 +87,10 @@ function chooseFirst() {
     make("label", {}, make("input", { type: "radio", name: "task", value: place, checked: place === 0 }), name));
   byId("tasks").append(...pills);
   byId("tasks").hidden = pills.length < 2;
-  byId("tasks").addEventListener("change", (event) => showFirst(Number(event.target.value)));
+  byId("tasks").addEventListener("change", (event) => {
+    showFirst(Number(event.target.value));
+    showComparison(event.target.value); // in the gallery, too
+  });
   roam(byId("first"));
   showFirst(0);
 }
