@@ -1,13 +1,16 @@
 """What the page begins with, beside pandas on the records; its keys, and addresses that are shared."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browsing import opened, until
 from made_up import SCORES
 from page_records import PROMPTS, colour, ends, make, several
+from PIL import Image as Pillow
 
 from gradproj.report.page import build_page
 from gradproj.runs.folder import Run
@@ -102,7 +105,8 @@ def test_keys_go_through_the_gallery(tab: Any) -> None:
             tab.keyboard.press(key)
         place += by
         assert tab.evaluate(focused) == names[place]
-    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    with Pillow.open(io.BytesIO(tab.locator("#cards li:has(:focus)").screenshot())) as card:
+        assert (np.asarray(card.convert("RGB")) == (11, 98, 168)).all(2).sum() > card.width  # its outline is seen
     tab.keyboard.press("End")
     assert tab.evaluate(focused) == names[-1]
     tab.keyboard.press("Home")
