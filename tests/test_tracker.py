@@ -115,8 +115,13 @@ def test_a_long_run_has_strips_of_a_dozen_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError, SystemExit, MemoryError])
 @pytest.mark.parametrize("bad", ["", "start", "log", "finish"])
 def test_the_records_are_the_same_and_what_it_raises_is_told_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str, error: type[BaseException]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    bad: str,
+    error: type[BaseException],
 ) -> None:
+    monkeypatch.delitem(sys.modules, "submitit.core.utils", raising=False)  # this is no task of a cluster
     without = follow(tmp_path / "without", None)
     capsys.readouterr()
     run = follow(tmp_path / "with", Noting(bad, error), batch=2)
@@ -131,9 +136,14 @@ def test_the_records_are_the_same_and_what_it_raises_is_told_once(
             assert np.array_equal(saved(path), saved(without.pictures(image)[kind]))
 
 
-def test_ctrl_c_stops_the_run_and_not_only_the_tracker(tmp_path: Path) -> None:
-    tracker = Noting("log", KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("end", ["Ctrl-C", "pre-emption", "time limit"])
+def test_who_ends_the_run_ends_it_inside_of_a_tracker_too(tmp_path: Path, end: str) -> None:
+    kind: type[BaseException] = KeyboardInterrupt
+    if end != "Ctrl-C":
+        utils = pytest.importorskip("submitit.core.utils")
+        kind = SystemExit if end == "pre-emption" else utils.UncompletedJobError
+    tracker = Noting("log", kind)
+    with pytest.raises(kind):
         follow(tmp_path, tracker)
     assert [call[0] for call in tracker.calls] == ["start", "log", "finish"]
 

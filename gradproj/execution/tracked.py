@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from PIL.Image import Image as Picture
 from tqdm.auto import tqdm
 
+from gradproj.execution import scheduler
 from gradproj.execution.destination import Destination, Made
 from gradproj.execution.settings.parts import make
 from gradproj.execution.trackers import Snapshot, Tracker
@@ -83,10 +84,14 @@ class Tracked:
         self.tracker.log(step.index, snapshots)
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """``work`` of the tracker; what it raises is told, once, but for the person's own Ctrl-C."""
+        """``work`` of the tracker; what it raises is told, once. Ctrl-C and a cluster's scheduler end the run."""
         try:
             work()
+        except scheduler.interruptions():
+            raise
         except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and scheduler.interruptions():  # submitit ends a task by one
+                raise
             if not self.failed:
                 reason = printable(f"{type(error).__name__}: {error}")
                 name = type(self.tracker).__name__
