@@ -47,8 +47,11 @@ class OneStepModel:
         self.gradient_range = GradientRange(self.dtype)
         encoder_device = parse_device(memory.text_encoder_device, self.device)
         self.policies: dict[str, Policy] = {
-            "decoder_checkpointing": memory.decoder_checkpointing,
-            "checkpointing": memory.checkpointing,
+            key: "none" if policy == "auto" else policy
+            for key, policy in (
+                ("decoder_checkpointing", memory.decoder_checkpointing),
+                ("checkpointing", memory.checkpointing),
+            )
         }
         replacement = self.find_replacement(source)
         self.picture = [self.denoiser] if replacement else [self.denoiser, "vae"]

@@ -36,11 +36,12 @@ class Settings(TypedDict):
     prompts: Annotated[str | list[str], Said("a named set, a text file or a list of texts", "'[\"a red ring\"]'")]
     seeds: Annotated[Count | list[Annotated[int, Ge(0)]], Said("a whole number, at least 1, or a list of seeds", "1")]
     steps: Count
-    batch: Count
+    batch: Count | Literal["auto"]
     shard: Annotated[int, Ge(0)]
     shards: Count
     keep: Literal["last", "best"]
-    held_out: Literal["during", "after"]
+    held_out: Literal["auto", "during", "cpu", "after"]
+    memory: Literal["auto", "given"]
     save: Annotated[list[Literal["picture", "latent"]], Said("[picture] or [picture,latent]", "[picture,latent]")]
     score_every: Count | Literal["geometric"]
     max_skips: Count
