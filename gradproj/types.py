@@ -35,7 +35,8 @@ class Model(Protocol):
     every prompt may have ``check_prompts(prompts)``, which raises ``ValueError`` for such a prompt and loads nothing.
     A model with ``wants_gpu = True`` is not run on a processor unless a person says so. One that makes a backward pass
     again where its number type's range does not do may have ``halvings``: (b,) int64, how often it did for each sample
-    of the last ``generate``.
+    of the last ``generate``. A model of a published pipeline may have ``published(latent, prompts)``: the pictures by
+    the published code, to which ``gradproj verify`` holds those of ``generate``.
     """
 
     @property
@@ -70,7 +71,8 @@ class Reward(Protocol):
     """What a picture is worth, in two forms: a differentiable one to climb, and the official one to report.
 
     A measure without a differentiable form leaves out ``encode`` and ``__call__``; it can be held out, but not climbed.
-    A reward is cheap to construct and may have ``check_prompts``, as a model.
+    A reward is cheap to construct and may have ``check_prompts``, as a model, and ``published(pictures, prompts)``: the
+    same as ``score`` by the published code, to which ``gradproj verify`` holds it.
     """
 
     @property

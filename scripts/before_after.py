@@ -26,7 +26,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "miniature", help="the folder with runs/")
     parser.add_argument("--comparison", default="shapes-shapes_aesthetic-common", help="as the tables call it")
     parser.add_argument("--methods", nargs="+", default=["none", "ours"], help="a row for each, below the start")
-    parser.add_argument("--images", type=int, default=SHOWN, help="so many columns")
+    parser.add_argument("--images", type=int, choices=range(1, 13), default=SHOWN, help="so many columns")
+    parser.add_argument("--batch", type=int, help="as for gradproj replay, where env.json does not say")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "before_after.png")
     given = parser.parse_args()
     try:
@@ -35,7 +36,7 @@ def main() -> None:
         for curves in comparison.methods.values():
             for image in (curves.images[index] for index in images):
                 if not all(path.is_file() for path in curves.run.pictures(image).values()):
-                    replay(curves.run.folder, image, [])
+                    replay(curves.run.folder, image, [], given.batch)
         place(given.out, side_by_side.sheet(comparison, images, numbers=False))
     except UserError as error:
         sys.exit(str(error))

@@ -1,6 +1,7 @@
 """What each published model costs at its real size, without its weights: full_size.py [--device meta|cpu|cuda].
 
-meta (the default) counts parameters, FLOPs and bytes through our own model classes, on any machine in 10 minutes.
+meta (the default) counts parameters, FLOPs and bytes through our own model classes, on any machine in 10 minutes, and
+what stands beside them: the rewards (rewards.csv) and the text encoders (text_encoders.csv).
 cuda runs every model with random weights under each policy, and measures seconds per iteration and peak memory.
 cpu runs one iteration of SD-Turbo in float32, which takes 14 GB of memory and some minutes.
 The results are in results/full_size/<table, cuda or cpu>.{md,csv}.
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 from counting import report
+from counting.beside import rewards, text_encoders
 from counting.build import sizes
 from counting.table import counted, measured, measured_table
 
@@ -34,6 +36,9 @@ def main() -> None:
             rows += [measured(size, device, policy, rounds=10, warm=3) for policy in POLICIES]
         elif size.name == "sd_turbo":
             rows += [measured(size, device, "none", rounds=1, warm=0, dtype="float32")]
+    if device.type == "meta":
+        for beside, counts in {"rewards": rewards(), "text_encoders": text_encoders()}.items():
+            place(RESULTS / f"{beside}.csv", csv(counts).encode())
     name = "table" if device.type == "meta" else device.type
     text = report.counts(sizes(), rows) if device.type == "meta" else measured_table(rows)
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -110,6 +110,7 @@ def new_run(folder: Path, made: Experiment) -> Run:
         "steps": made.steps,
         "rewards": dict.fromkeys(made.rewards),
         "keep": made.keep,
+        "score_every": made.score_every,
     }
     return Run.create(folder, config, {})
 

@@ -1,4 +1,4 @@
-"""``gradproj completion bash``: what a real bash offers for what is typed so far."""
+"""``gradproj completion``: what a real bash and a real zsh offer for what is typed so far."""
 
 import os
 import shutil
@@ -11,16 +11,26 @@ import pytest
 from gradproj import cli
 
 ROOT = Path(__file__).parents[1]
-ASK = """
+BASH = """
 eval "$(gradproj completion bash)"
 COMP_LINE=$1 COMP_POINT=${#1}
 read -ra COMP_WORDS <<< "$1"
 _gradproj
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+# zsh completes at a terminal only: compadd, to which its own filter is left, and _files are stood in for
+ZSH = """
+compadd() { local one; for one in "${@[$@[(i)--]+1,-1]}"; do [[ $one = "$PREFIX"* ]] && print -r -- "$one"; done }
+_files() { }
+compdef() { }
+eval "$(gradproj completion zsh)"
+words=("${(@s: :)1}") CURRENT=$#words PREFIX=${words[-1]}
+_gradproj
+"""
+SHELLS = [("bash", ["--norc", "-c", BASH, "bash"]), ("zsh", ["-f", "-c", ZSH, "zsh"])]
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(("shell", "arguments"), SHELLS, ids=["bash", "zsh"])
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
@@ -31,12 +41,18 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("gradproj show x", set()),  # files are left to bash
     ],
 )
-def test_bash_offers_verbs_keys_and_choices(tmp_path: Path, typed: str, offered: set[str]) -> None:
+def test_the_shell_offers_verbs_keys_and_choices(
+    tmp_path: Path, typed: str, offered: set[str], shell: str, arguments: list[str]
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
     program = tmp_path / "gradproj"
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m gradproj "$@"\n')
     program.chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    command = ["bash", "--norc", "-c", ASK, "bash", typed]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
-    assert set(done.stdout.split()) == offered and done.stderr == ""
+    done = subprocess.run(
+        [shell, *arguments, typed], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+    )
+    expected = {f"model={name}" if "model=" in typed and shell == "zsh" else name for name in offered}
+    assert set(done.stdout.split()) == expected and done.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["gradproj"]

@@ -56,7 +56,7 @@ def test_every_command_goes_through(
         if line.startswith(LEFT_OUT):
             continue
         _, verb, *words = shlex.split(line, comments=True)
-        if verb in ("fetch", "doctor", "run", "plan") and "model=shapes" not in words:
+        if verb in ("fetch", "doctor", "verify", "run", "plan") and "model=shapes" not in words:
             words += small
         if verb == "replay":
             (first, *_) = sorted((tmp_path / "results" / "runs").glob("flux-ours-*"))

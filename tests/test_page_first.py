@@ -1,13 +1,16 @@
 """What the page begins with, beside pandas on the records; its keys, and addresses that are shared."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browsing import opened, until
 from made_up import SCORES
 from page_records import PROMPTS, colour, ends, make, several
+from PIL import Image as Pillow
 
 from gradproj.report.page import build_page
 from gradproj.runs.folder import Run
@@ -80,8 +83,10 @@ def test_the_verdict_counts_methods_as_pandas_does(tab: Any, runs: tuple[Path, d
 
 
 def test_another_comparison_is_shown_when_chosen(tab: Any, runs: tuple[Path, dict[str, Run]]) -> None:
+    assert tab.locator("#tasks label").all_inner_texts() == ["shapes-aesthetic-common", "shapes-matcher-common"]
     tab.check("#tasks input[value='1']")
     assert tab.locator("#first article:has(img)").first.locator(".method").all_inner_texts() == ["start", "none"]
+    assert tab.locator("#methods input").evaluate_all("all => all.map(one => one.value)") == ["none"]  # the gallery's
     row = ends(runs[1]["matcher"]).mean()
     rose = "rose." if row["matcher"] > row["start matcher"] else "rose under none of 1 method."
     assert tab.inner_text("#verdict").startswith(f"matcher was climbed and {rose}")
@@ -100,7 +105,8 @@ def test_keys_go_through_the_gallery(tab: Any) -> None:
             tab.keyboard.press(key)
         place += by
         assert tab.evaluate(focused) == names[place]
-    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    with Pillow.open(io.BytesIO(tab.locator("#cards li:has(:focus)").screenshot())) as card:
+        assert (np.asarray(card.convert("RGB")) == (11, 98, 168)).all(2).sum() > card.width  # its outline is seen
     tab.keyboard.press("End")
     assert tab.evaluate(focused) == names[-1]
     tab.keyboard.press("Home")
@@ -110,6 +116,9 @@ def test_keys_go_through_the_gallery(tab: Any) -> None:
     assert tab.evaluate("decodeURIComponent(location.hash)") == f"#{names[2]}"
     tab.keyboard.press("Escape")
     until(tab, f"{focused} === '{names[2]}'")
+    tab.wait_for_timeout(200)
+    box = tab.evaluate("document.activeElement.getBoundingClientRect().toJSON()")
+    assert 0 <= box["top"] <= box["bottom"] <= tab.viewport_size["height"]
     assert tab.locator("#cards button[tabindex='0']").count() == 1
 
 
@@ -141,6 +150,8 @@ def test_an_address_is_shared_and_gone_back_from(browser: Any, runs: tuple[Path,
     until(tab, f"({title}) === {PROMPTS[3]!r}")
     tab.go_back()
     until(tab, f"({title}) === {PROMPTS[0]!r}")
+    tab.evaluate(f"location.hash = '#{runs[1]['matcher'].folder.name}/0001-0'")  # of a comparison that is not shown
+    until(tab, "document.querySelector('#place').textContent === '3 of 12'")
     assert tab.problems == []
     tab.context.close()
 
@@ -179,6 +190,7 @@ def test_many_methods_and_no_pictures(browser: Any, tmp_path: Path) -> None:
     build_page(tmp_path)
     tab = opened(browser, tmp_path, viewport={"width": 390, "height": 844})
     assert tab.is_visible("#pictureless")
+    assert not tab.is_visible("#tasks")  # there is one comparison
     assert not tab.is_visible("#rule")
     assert tab.locator("#means .method").all_inner_texts()[:2] == ["start", "none (block=0)"]
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390

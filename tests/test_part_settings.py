@@ -21,6 +21,7 @@ WRONG: dict[str, tuple[Any, ...]] = {  # a setting's name -> what it cannot be
     "dtype": ("float8", "", 16, None),
     "text_length": (0, 513, 1.5, "long", None),
     "flattening": ("flat", 1, None),
+    "quantization": ("int4", 8, True, None),
     "guidance_scale": ("strong", True, None, float("nan")),
     "source": GROUP,
     "memory": GROUP,

@@ -12,8 +12,12 @@ from fake_hub import FakeHub
 from huggingface_hub import constants
 from published_hub import FLUX, SHORT, coming
 
-from gradproj.execution import worker
-from gradproj.pretrained import settle
+from gradproj.errors import UserError
+from gradproj.execution import replay, worker
+from gradproj.execution.settings.compose import compose_run
+from gradproj.pretrained import outlook, settle
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import config_of
 
 made, hub = published_hub.made, published_hub.hub
 Typed = Callable[..., Any]
@@ -130,3 +134,21 @@ def test_a_whole_cache_is_asked_nothing(run: Typed, hub: FakeHub, gradproj: Grad
     with pytest.raises(pytest.fail.Exception, match="it was accepted"):
         run()
     assert not hub.requests
+
+
+def test_scoring_replaying_and_measuring_are_settled_first_too(
+    hub: FakeHub, tmp_path: Path, gradproj: Gradproj, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.gated |= {FLUX, "yuvalkirstain/PickScore_v1"}
+    settings = compose_run(["model=flux", "reward=aesthetic"])[0]
+    config = config_of("flux", "ours", ["aesthetic"], settings) | {"prompts": ["a red ring"], "weights": {}}
+    run = Run.create(tmp_path, config, {})
+    with pytest.raises(UserError, match=f"{FLUX} is gated"):
+        replay._experiment(run, ["device=cpu"], 1)
+    said = gradproj("score", "pickscore", run.folder)
+    assert said.code == 2 and said.err.startswith("gradproj score: yuvalkirstain/PickScore_v1 is gated")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(outlook, "cached", lambda _: tmp_path / "inception.pth")
+    said = gradproj("diversity", "--prefetch", "--device", "cpu")
+    assert said.code == 2 and "gradproj diversity --prefetch" in said.err
+    assert not hub.sent

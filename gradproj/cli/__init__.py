@@ -21,6 +21,7 @@ VERBS = {
     "run": "optimise the noise of every prompt and seed, and record each image; goes on where it stopped",
     "doctor": "whether this machine has what a run needs: GPU, weights, access, disk, Slurm; what to type where not",
     "fetch": "all that a run or a sweep needs, before it: weights and prompts, settled, fetched, hashed; --list",
+    "verify": "whether a run's parts compute what the published code does, on these weights; a page of it to send",
     "plan": "what a run would do, with the run's own arguments: images missing and why, hours, gigabytes",
     "status": "how far the runs of a results folder are: recorded, failed and why, missing, running",
     "show": "a run or one of its images in this terminal: curve, scores, where the pictures are; draws them if it can",
@@ -32,7 +33,7 @@ VERBS = {
     "pack": "a finished run's records into one file, or back",
     "prompts": "the named prompt sets; fetch the paper's T2I-CompBench++ prompts",
     "list": "the models, methods, rewards, prompt sets and sweeps there are: licence, access, size",
-    "completion": "a script with which bash or fish completes verbs, keys and choices",
+    "completion": "a script with which bash, zsh or fish completes verbs, keys and choices",
     "check-reward": "try a reward of your own against what a run asks of it",
 }
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -1,14 +1,14 @@
-"""Print a script that completes what is typed after gradproj: ``eval "$(gradproj completion bash)"``.
+"""Print a script that completes what is typed after gradproj: ``eval "$(gradproj completion bash)"``, or ``zsh``.
 
-The verbs, and after run, plan, fetch and doctor the keys of the configuration and the choices of its groups, as Hydra
-finds them for what the line has so far (about a second for each TAB). Elsewhere files are completed.
+The verbs, and after run, plan, fetch, doctor and verify the keys of the configuration and the choices of its groups, as
+Hydra finds them for what the line has so far (about a second for each TAB). Elsewhere files are completed.
 """
 
 import argparse
 
 from gradproj.cli import VERBS
 
-COMPOSE = ("run", "plan", "fetch", "doctor")  # verbs whose arguments Hydra composes
+COMPOSE = ("run", "plan", "fetch", "doctor", "verify")  # verbs whose arguments Hydra composes
 BASH = """\
 _gradproj()
 {
@@ -52,7 +52,29 @@ complete -c gradproj -n __fish_use_subcommand -f -a '@VERBS@'
 complete -c gradproj -n '__fish_seen_subcommand_from @COMPOSE@' -f -a '(__gradproj_keys)'
 complete -c gradproj-run -f -a '(__gradproj_keys)'
 """
-SCRIPTS = {"bash": BASH, "fish": FISH}
+ZSH = """\
+_gradproj()
+{
+    local option known=
+    local -a line
+    line=("${(@)words[1,CURRENT]}")
+    if [[ ${line[1]:t} = gradproj-run ]]; then line=(gradproj run "${(@)line[2,-1]}"); fi
+    if (( $#line <= 2 )); then
+        compadd -- @VERBS@
+    elif [[ " @COMPOSE@ " = *" ${line[2]} "* ]]; then
+        for option in "${(@)line[3,-2]}"; do
+            [[ $option = -* ]] || known+="$option "
+        done
+        compadd -S '' -- ${=$(COMP_LINE="gradproj-run $known$PREFIX" command "${words[1]%-run}" run -sc query=bash \\
+            2> /dev/null)}
+    else
+        _files
+    fi
+}
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+compdef _gradproj gradproj gradproj-run
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 def main(arguments: list[str]) -> int:

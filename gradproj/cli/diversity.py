@@ -7,7 +7,9 @@ fetched once (96 MB, checked by their sha256), or given with --weights where the
 """
 
 import argparse
+import re
 from pathlib import Path
+from typing import Any
 
 from gradproj.errors import UserError
 
@@ -17,6 +19,12 @@ SEED, BATCH = 2020, 32
 def main(arguments: list[str]) -> int:
     """Measure every run. A refused run does not stop the others; ``UserError`` then names all that were refused."""
     given = _parser().parse_args(arguments)
+    from gradproj.execution.settings.keys import DEVICE
+
+    if not re.fullmatch(DEVICE, given.device):
+        raise UserError(
+            f"--device must be auto, cpu, cuda or a GPU such as cuda:1, got {given.device!r}: type --device auto"
+        )
     if given.batch < 1 or not 0 <= given.seed < 2**32:
         raise UserError(f"--batch is 1 or more and --seed from 0 to 2**32 - 1; got {given.batch} and {given.seed}")
     if not given.runs and not given.prefetch:
@@ -37,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sha256", metavar="HEX", help="of --weights, where it is not the published file")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the permutation before the splits; default: {SEED}")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"pictures seen side by side; default: {BATCH}")
+    parser.add_argument("--device", default="auto", help="auto: the first GPU, else the processor; cpu; cuda:1")
     parser.add_argument("--prefetch", action="store_true", help="only fetch and check the network's weights")
     return parser
 
@@ -45,9 +54,23 @@ def _prefetch(given: argparse.Namespace) -> list[str]:
     """Fetch and check the weights; returns no refusals, as a failure is raised."""
     from gradproj.diversity import features
 
-    network = features.load(given.features or features.DEFAULT, given.weights, given.sha256)
+    network = _network(given, given.features or features.DEFAULT)
     print("\n".join(f"{name}: sha256 {sha256}" for name, sha256 in network.weights.items()))
     return []
+
+
+def _network(given: argparse.Namespace, name: str) -> Any:
+    """The network on the chosen device; ``UserError`` before it is fetched where it cannot be."""
+    from gradproj.diversity import features
+    from gradproj.execution import devices, weights
+
+    def load() -> Any:
+        return features.load(name, given.weights, given.sha256)
+
+    with devices.chosen(given.device):
+        if given.weights is None:
+            weights.settle_making(load, "gradproj diversity --prefetch")
+        return load()
 
 
 def _measure_all(given: argparse.Namespace) -> list[str]:
@@ -67,7 +90,7 @@ def _measure_all(given: argparse.Namespace) -> list[str]:
             refused.append(str(error))
     for run in sound:
         name = given.features or features.of_model(run.config["names"]["model"])
-        networks[name] = networks.get(name) or features.load(name, given.weights, given.sha256)
+        networks[name] = networks.get(name) or _network(given, name)
         try:
             new = of_run(run, name, networks[name], given.seed, given.batch)
             print(f"{run.folder / file.NAME}: {'written' if new else 'there already'}", flush=True)

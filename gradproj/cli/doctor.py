@@ -20,9 +20,9 @@ def main(arguments: list[str]) -> int:
     given, overrides = _parser().parse_known_args(arguments)
     t2i = prompts.DEFAULT
     runs = composed.all_here(overrides, "gradproj doctor", later=t2i.stem)
-    settings, models = [one.settings for one in runs], [one.model for one in runs]
+    settings = [one.settings for one in runs]
     launched = any(word.startswith(LAUNCHER) and word.removeprefix(LAUNCHER) not in HERE for word in overrides)
-    command = doctor.Command(settings, models, shlex.join(overrides), launched)
+    command = doctor.Command(settings, shlex.join(overrides), launched)
     checks = []
     for check in doctor.checks(command, given.quick):
         checks.append(check)

@@ -1,4 +1,4 @@
-"""Print what there is to choose from, a line each: ``gradproj list [models|methods|rewards|prompts|sweeps]``.
+"""Print what there is to choose from, a line each: ``gradproj list [models|methods|rewards|sweeps|trackers|prompts]``.
 
 The line stands in each YAML file, after ``# about:`` at its top, and has licence, access and size. So it is beside
 what it describes, and nothing has to be kept in step elsewhere.
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from gradproj.execution.settings.overrides import data_folder
 
-GROUPS = {"models": "model", "methods": "method", "rewards": "rewards", "sweeps": "sweep"}  # kind -> configs/<folder>
-TYPED = {"models": "model=", "methods": "method=", "rewards": "reward=", "sweeps": "-m +sweep=", "prompts": "prompts="}
+# kind -> configs/<folder>, and what is typed before a name
+GROUPS = {"models": "model", "methods": "method", "rewards": "rewards", "sweeps": "sweep", "trackers": "tracker"}
+TYPED = {"models": "model=", "methods": "method=", "rewards": "reward=", "sweeps": "-m +sweep=", "trackers": "tracker="}
+TYPED |= {"prompts": "prompts="}
 ABOUT = "# about: "
 
 

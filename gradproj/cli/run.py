@@ -55,7 +55,10 @@ def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
 def _settle(runs: list[dict[str, Any]]) -> None:
     """``UserError`` where what the runs need is not all here and cannot be fetched, before any of it is."""
     from gradproj.execution import weights
+    from gradproj.execution.tracked import tracker_of
 
+    for settings in runs:
+        tracker_of(settings)
     weights.settle(runs, typed()[1:])
 
 

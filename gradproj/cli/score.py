@@ -6,12 +6,14 @@ same command again scores what is missing.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gradproj.errors import UserError
+from gradproj.runs.environment import typed
 from gradproj.runs.folder import Run
 
 
@@ -34,9 +36,11 @@ def main(arguments: list[str]) -> int:
         if not given.config_dir.is_dir():
             raise UserError(f"--config-dir {given.config_dir} is no folder: give the one that has your rewards/ in it")
         settings.append(f"hydra.searchpath=['file://{given.config_dir.resolve()}']")
+    from gradproj.execution import weights
     from gradproj.execution.settings.compose import compose_reward
 
     runs = [Run.open(folder) for folder in folders]
+    weights.settle_making(lambda: compose_reward(given.reward, settings), shlex.join(typed()))
     reward, values = compose_reward(given.reward, settings)
     refused = [not _scored(run, given.reward, reward, values, given.batch) for run in runs]
     return 2 if any(refused) else 0

@@ -1,7 +1,7 @@
 """Images, batch after batch: each is optimised, scored and handed on, or the reason why not is."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -12,7 +12,6 @@ from gradproj.execution.display import Display
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.out_of_memory import Memory
 from gradproj.execution.trajectory import ImageTrajectory, to_pictures
-from gradproj.optimize import Step
 from gradproj.runs.naming import ImageId, target_label
 
 
@@ -55,7 +54,7 @@ def _attempt(
     label = experiment.prompts[images[0].prompt] + (f" and {len(images) - 1} more" if len(images) > 1 else "")
     try:
         steps = display.watch(experiment.iterate(images, experiment.steps), label, len(images))
-        trajectory = experiment.follow(images, _seen(destination, steps, images))
+        trajectory = experiment.follow(images, steps, partial(destination.see, images))
         for image, made in zip(images, trajectory.images, strict=True):
             _hand_on(experiment, destination, image, made, note)
     except (RuntimeError, ValueError) as error:  # a failed kernel, a latent that is not finite
@@ -63,13 +62,6 @@ def _attempt(
             raise
         for image in images:
             destination.fail(image, f"{type(error).__name__}: {error}")
-
-
-def _seen(destination: Destination, steps: Iterable[Step], images: Sequence[ImageId]) -> Iterator[Step]:
-    """``steps`` as they come, each of which ``destination`` sees."""
-    for step in steps:
-        destination.see(images, step)
-        yield step
 
 
 def _hand_on(experiment: Experiment, destination: Destination, image: ImageId, way: ImageTrajectory, note: str) -> None:

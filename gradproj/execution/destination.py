@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from PIL.Image import Image as Picture
 from torch import Tensor
 
+from gradproj.execution.trajectory import Rows
 from gradproj.optimize import Step
 from gradproj.runs import progress
 from gradproj.runs.folder import Run
@@ -38,8 +39,8 @@ class Destination(Protocol):
         """Whether the image is there by now, so that it need not be made."""
         ...
 
-    def see(self, images: Sequence[ImageId], step: Step) -> None:
-        """A step of the batch ``images`` was taken."""
+    def see(self, images: Sequence[ImageId], step: Step, rows: Rows) -> None:
+        """A step of the batch ``images`` was taken; ``rows`` has what their records get of it, an image each."""
         ...
 
     def take(self, image: ImageId, made: Made) -> None:
@@ -69,7 +70,7 @@ class Records:
     def has(self, image: ImageId) -> bool:
         return self.run.has(image)
 
-    def see(self, images: Sequence[ImageId], step: Step) -> None:
+    def see(self, images: Sequence[ImageId], step: Step, rows: Rows) -> None:
         now = time.monotonic()
         self.began = now if self.began is None else self.began
         under_way = len(images) * step.index / self.run.config["steps"]

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from gradproj.errors import UserError
-from gradproj.types import on_device
+from gradproj.pretrained.release import release
+from gradproj.types import default_device, on_device
 
 AUTOMATIC = (None, "auto")
 INSTALL = "README.md, The published models, says which driver this needs, and how to install torch for an older one"
@@ -18,6 +19,16 @@ def chosen(name: str | None) -> AbstractContextManager[None]:
     ``auto`` and None leave the choice to ``types.default_device``. ``UserError`` for a GPU that is not there.
     """
     return on_device(None if name in AUTOMATIC else _existing(name))
+
+
+def memory(name: str | None) -> tuple[int, int] | None:
+    """Bytes that are free on the GPU that ``chosen`` takes, and all of them; None where that is the processor."""
+    with chosen(name):
+        device = default_device()
+    if device.type != "cuda":
+        return None
+    release()
+    return torch.cuda.mem_get_info(device)
 
 
 def expect_gpu(model: Any, name: str | None) -> None:

@@ -1,6 +1,6 @@
 """What a run is: a model, a method, the rewards and the numbers of the loop. Knows nothing of folders or settings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradproj.execution import protocol
-from gradproj.execution.trajectory import BatchTrajectory
+from gradproj.execution.trajectory import BatchTrajectory, Rows
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
 from gradproj.runs.naming import ImageId
@@ -55,11 +55,18 @@ class Experiment:
         )
         return sum(values, torch.zeros(()))
 
-    def follow(self, images: Sequence[ImageId], steps: Iterable[Step]) -> BatchTrajectory:
-        """What is kept of a batch whose ``steps`` (of ``iterate`` on the same images) are taken one after another."""
+    def follow(
+        self, images: Sequence[ImageId], steps: Iterable[Step], see: Callable[[Step, Rows], object] | None = None
+    ) -> BatchTrajectory:
+        """What is kept of a batch whose ``steps`` (of ``iterate`` on the same images) are taken one after another.
+
+        ``see(step, rows)`` is called after each, with the row that each image has of it.
+        """
         prompts = [self.prompts[prompt] for prompt, _ in images]
         trajectory = BatchTrajectory(self.rewards, prompts, self.steps, self.score_every)
         for step in steps:
             trajectory.add(step)
+            if see:
+                see(step, [dict(image.rows[-1]) for image in trajectory.images])
         trajectory.score_best()
         return trajectory

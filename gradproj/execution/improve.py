@@ -76,6 +76,8 @@ def improve(
             f"results={results}: a record says how to make its picture again, and an object does not: give "
             f"{', '.join([*own, *own_rewards])} a YAML file (docs/rewards.md shows one), or leave out results"
         )
+    if results is None and settings["tracker"]:
+        raise UserError("a tracker follows records, and without results there are none: give results='results', too")
     weights.settle([settings], words)
     kept = Kept(texts, settings, callback)
     try:

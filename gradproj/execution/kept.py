@@ -12,8 +12,10 @@ from torch import Tensor
 from gradproj.execution import protocol
 from gradproj.execution.destination import Made, Records
 from gradproj.execution.improved import Improved, Improvements
+from gradproj.execution.memory.counted import plain
 from gradproj.execution.rehearsal import encode_all
 from gradproj.execution.settings import keys
+from gradproj.execution.trajectory import Rows
 from gradproj.optimize import Step
 from gradproj.runs import progress, scores
 from gradproj.runs.folder import Run
@@ -48,9 +50,9 @@ class Kept:
     def has(self, image: ImageId) -> bool:
         return self.records is not None and self.records.has(image)
 
-    def see(self, images: Sequence[ImageId], step: Step) -> None:
+    def see(self, images: Sequence[ImageId], step: Step, rows: Rows) -> None:
         if self.records:
-            self.records.see(images, step)
+            self.records.see(images, step, rows)
         if self.callback:
             try:
                 self.callback(list(images), step)
@@ -73,7 +75,7 @@ class Kept:
 
     def score(self, name: str, reward: Any) -> None:
         """Add the scores of a reward that comes after all the others (``held_out=after``)."""
-        images, batch = sorted(self.made), self.settings["batch"]
+        images, batch = sorted(self.made), plain(self.settings)["batch"]
         encode_all(name, reward, [self.prompts[prompt] for prompt in sorted({image.prompt for image in images})])
         for chunk in (images[at : at + batch] for at in range(0, len(images), batch)):
             prompts = [self.prompts[image.prompt] for image in chunk]

@@ -10,6 +10,7 @@ from torch import Tensor
 from gradproj.errors import UserError
 from gradproj.execution import protocol
 from gradproj.execution.experiment import Experiment
+from gradproj.execution.memory.peaks import Stage, unmeasured
 from gradproj.execution.trajectory import to_pictures
 from gradproj.noise import generator
 from gradproj.runs.naming import ImageId
@@ -20,24 +21,26 @@ CHEAPER = "model.memory.decoder_checkpointing=blocks, then model.memory.checkpoi
 DO_NOT_FIT = (ValueError, TypeError, RuntimeError, ArithmeticError)  # what torch and the parts raise for bad input
 
 
-def rehearse(experiment: Experiment, batch: int) -> None:
+def rehearse(experiment: Experiment, batch: int, stage: Stage = unmeasured) -> None:
     """Try every prompt, every reward and the model; on a GPU also one iteration of a whole batch.
 
     All prompts are encoded before anything else is loaded, so that no text encoder shares the memory with a generator.
-    ``UserError`` says what does not fit, and where it is memory that does not do, what to type.
+    ``UserError`` says what does not fit, and where it is memory that does not do, what to type. ``stage`` measures.
     """
     model = protocol.described("model", experiment.model)
-    with _fitting(f"the text encoders of {model}", "model.memory.text_encoder_device=cpu"):
-        _encode_all("model", experiment.model, experiment.prompts)
-    for name, reward in experiment.rewards.items():
-        encode_all(name, reward, experiment.prompts)
-    for name, reward in experiment.rewards.items():
-        climbed = experiment.model.device if name in experiment.target else None
-        try_reward(name, reward, experiment.prompts, climbed)
-    with _fitting(f"{model} beside the rewards", f"held_out=after, then {CHEAPER}"):
-        _try_model(experiment)
+    with stage("text"):
+        with _fitting(f"the text encoders of {model}", "model.memory.text_encoder_device=cpu"):
+            _encode_all("model", experiment.model, experiment.prompts)
+        for name, reward in experiment.rewards.items():
+            encode_all(name, reward, experiment.prompts)
+    with stage("load"):
+        for name, reward in experiment.rewards.items():
+            climbed = experiment.model.device if name in experiment.target else None
+            try_reward(name, reward, experiment.prompts, climbed)
+        with _fitting(f"{model} beside the rewards", f"held_out=cpu, then {CHEAPER}"):
+            _try_model(experiment)
     if experiment.model.device.type == "cuda":
-        with _fitting(f"one iteration of batch={batch} of {model}", _iteration(experiment)):
+        with stage("climb"), _fitting(f"one iteration of batch={batch} of {model}", _iteration(experiment)):
             try_batch(experiment, batch)
 
 
@@ -59,7 +62,7 @@ def _iteration(experiment: Experiment) -> str:
     rewards = [
         f"rewards.{name}.memory.checkpointing=blocks" for name in experiment.target if _has_memory(experiment, name)
     ]
-    return ", then ".join(["batch=1", CHEAPER, "held_out=after", *rewards])
+    return ", then ".join(["batch=1", CHEAPER, "held_out=cpu", *rewards])
 
 
 def _has_memory(experiment: Experiment, name: str) -> bool:

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from gradproj.errors import UserError
-from gradproj.execution import devices, protocol, threads
+from gradproj.execution import devices, protocol, threads, weights
 from gradproj.execution.animation import animate, png
 from gradproj.execution.display import Display
 from gradproj.execution.experiment import Experiment
+from gradproj.execution.memory.planner import plan
 from gradproj.execution.settings.compose import compose_stored, unknown_code
-from gradproj.execution.settings.parts import parts
+from gradproj.execution.settings.parts import check_parts, parts
 from gradproj.execution.trajectory import ImageTrajectory, to_pictures
 from gradproj.files import place
 from gradproj.optimize import Step
@@ -66,7 +67,7 @@ def replay(
         raise UserError(f"{run.folder}/env.json does not say how many images were made side by side: give --batch N")
     if batch > MOST:
         raise UserError(f"--batch {batch} is more than a replay makes side by side: give at most --batch {MOST}")
-    experiment = _experiment(run, settings)
+    experiment = _experiment(run, settings, batch)
     print(f"on {environment.device_name(experiment.model.device)} ({experiment.model.device})", flush=True)
     with threads.chosen(facts.get("threads"), experiment.model.latent_shape):
         made, pictures = _again(experiment, image, batch)
@@ -113,9 +114,14 @@ def _compare(run: Run, image: ImageId, apart: pd.Series, batch: int) -> bool:
     return same
 
 
-def _experiment(run: Run, settings: Sequence[str]) -> Experiment:
+def _experiment(run: Run, settings: Sequence[str], batch: int) -> Experiment:
     """The parts that the run was made with; ``UserError`` where their weights are others today."""
     config = compose_stored(run.config, settings)
+    check_parts(config)
+    free = devices.memory(config["device"])
+    words = [f"model={config['names']['model']}", f"rewards=[{','.join(config['rewards'])}]", *settings]
+    weights.settle([config], words)
+    config = plan(config | {"batch": batch, "held_out": "auto", "memory": "auto"}, free).settings
     made = parts(config)
     devices.expect_gpu(made["model"], config["device"])
     for name, part in {"model": made["model"], **made["rewards"]}.items():

@@ -15,6 +15,7 @@ from gradproj.optimize import Step
 from gradproj.runs.scored_steps import scored_steps
 from gradproj.spectrum import distance, flatness
 
+Rows = Sequence[Mapping[str, float]]  # of a batch at one step: what the record of each image gets, by column
 BLOCK = 16  # B of the latent's recorded statistics, the same for every method
 
 

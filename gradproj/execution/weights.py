@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,7 +33,18 @@ def settle(runs: Iterable[Mapping[str, Any]], arguments: Sequence[str]) -> None:
     ``arguments``: what was typed for them. A part that cannot be made is left for the run to tell.
     """
     asked, _ = needed(runs)
+    _settle(asked, f"gradproj fetch {shlex.join(arguments)}".rstrip())
+
+
+def settle_making(make: Callable[[], object], command: str) -> None:
+    """The same of what ``make()`` asks for, which is called and stops where it asks; ``command`` brings it."""
+    with survey() as asked, suppress(UserError):  # NotHere among them; others are left for ``make`` itself
+        make()
+    _settle(asked, command)
+
+
+def _settle(asked: Asked, command: str) -> None:
     if asked.requests or asked.addresses:
         from gradproj.pretrained import outlook, settle
 
-        settle.settle(outlook.look(asked), f"gradproj fetch {shlex.join(arguments)}".rstrip())
+        settle.settle(outlook.look(asked), command)

@@ -14,15 +14,18 @@ from gradproj.execution import devices, protocol, threads
 from gradproj.execution.batches import complete as complete_batches
 from gradproj.execution.destination import Destination, Records
 from gradproj.execution.experiment import Experiment
+from gradproj.execution.memory.peaks import Peaks
+from gradproj.execution.memory.planner import Plan, plan
 from gradproj.execution.missing import Missing
 from gradproj.execution.rehearsal import rehearse, try_reward
 from gradproj.execution.rescore import rescore
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.check import check
-from gradproj.execution.settings.parts import make, parts
+from gradproj.execution.settings.parts import check_parts, make, parts
+from gradproj.execution.tracked import Tracked, tracker_of
 from gradproj.pretrained.release import release
 from gradproj.runs import progress, scores
-from gradproj.runs.environment import describe, device_name
+from gradproj.runs.environment import describe, device_name, note_peaks
 from gradproj.runs.folder import Run, run_id
 from gradproj.runs.naming import LOOP, Share, config_of, named_settings, target
 
@@ -63,22 +66,35 @@ def complete(
     Where all are recorded no network is loaded. ``UserError`` for what the parts refuse, before anything is written.
     ``beside(records)`` may put another destination before the records, which hands on to them what it gets.
     """
-    experiment = _experiment(settings, prompts)
-    settings, after = keys.split_rewards(settings)
+    chosen = _plan(settings)
+    if not any((Path(settings["results"]) / "runs").glob(f"{model}-*")):  # a finished run needs no room
+        chosen.expect_room()
+    experiment = _experiment(chosen.settings, prompts)
+    settings, after = keys.split_rewards(chosen.settings)
     run = _run(experiment, settings, model, method)
     share = keys.images(settings, len(prompts))
+    tracker = tracker_of(settings)
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         missing = _missing(run, share, settings["max_retries"], experiment.model.device)
+        peaks = Peaks(experiment.model.device)
         if missing:
-            _try(experiment, settings, after, len(missing))
-        run = _create(run, experiment, settings, min(settings["batch"], len(missing)))
+            _try(experiment, settings, after, len(missing), chosen, peaks)
+        run = _create(run, experiment, settings, min(settings["batch"], len(missing)), chosen)
         _set_damaged_aside(run, share)
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
-        records = Records(run, "latent" in settings["save"])
-        complete_batches(experiment, beside(records), missing, settings["batch"])
-        del experiment
-        release()  # the held-out rewards get the memory that the generator had
-        _score_after(run, after, settings, share)
+        destination = beside(Records(run, "latent" in settings["save"]))
+        if tracker:
+            workers = f"-{settings['shard']}of{settings['shards']}" if settings["shards"] > 1 else ""
+            destination = Tracked(destination, tracker, run, workers)
+        try:
+            with peaks("climb"):
+                complete_batches(experiment, destination, missing, settings["batch"])
+            del experiment
+            release()  # the held-out rewards get the memory that the generator had
+            with peaks("score"):
+                _score_after(run, after, settings, share)
+        finally:
+            note_peaks(run.folder, peaks.bytes)
     return _outcome(run, share, settings["max_retries"])
 
 
@@ -90,11 +106,13 @@ def make_images(
     ``settings`` may have a part itself in place of a part's settings. ``late(name, reward)`` is called at the end with
     every reward of ``held_out=after``, one at a time.
     """
-    experiment = _experiment(settings, prompts)
-    settings, after = keys.split_rewards(settings)
+    chosen = _plan(settings)
+    chosen.expect_room()
+    experiment = _experiment(chosen.settings, prompts)
+    settings, after = keys.split_rewards(chosen.settings)
     share = keys.images(settings, len(prompts))
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
-        _try(experiment, settings, after, len(share))
+        _try(experiment, settings, after, len(share), chosen, Peaks(experiment.model.device))
         complete_batches(experiment, destination, Missing(share, ()), settings["batch"])
         del experiment
         release()
@@ -102,13 +120,30 @@ def make_images(
             late(name, make(node, f"rewards.{name}", settings["device"]))
 
 
-def _try(experiment: Experiment, settings: Mapping[str, Any], after: Mapping[str, Any], images: int) -> None:
+def _plan(settings: Mapping[str, Any]) -> Plan:
+    """What is chosen for the memory of the GPU, of settings that are as their parts declare."""
+    check_parts(settings)
+    return plan(settings, devices.memory(settings["device"]))
+
+
+def _try(
+    experiment: Experiment,
+    settings: Mapping[str, Any],
+    after: Mapping[str, Any],
+    images: int,
+    chosen: Plan,
+    peaks: Peaks,
+) -> None:
     """``UserError`` where a GPU lacks, or a part cannot take its input, before the first of ``images``."""
     devices.expect_gpu(experiment.model, settings["device"])
-    for name, node in after.items():  # each is gone again before the generator comes
-        try_reward(name, make(node, f"rewards.{name}", settings["device"]), experiment.prompts)
-        release()
-    rehearse(experiment, min(settings["batch"], images))
+    chosen.expect_room()
+    if chosen.said:
+        print(chosen.said, flush=True)
+    with peaks("score"):
+        for name, node in after.items():  # each is gone again before the generator comes
+            try_reward(name, make(node, f"rewards.{name}", settings["device"]), experiment.prompts)
+            release()
+    rehearse(experiment, min(settings["batch"], images), peaks)
 
 
 def _experiment(settings: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:
@@ -144,10 +179,10 @@ def _missing(run: Run, share: Share, retries: int, device: torch.device) -> Miss
     return missing
 
 
-def _create(run: Run, experiment: Experiment, settings: Mapping[str, Any], batch: int) -> Run:
+def _create(run: Run, experiment: Experiment, settings: Mapping[str, Any], batch: int, chosen: Plan) -> Run:
     """The folder made, or found. ``batch``: so many images are made side by side, which a replay repeats."""
     facts = describe(experiment.model.device) | {"batch": batch, "shards": settings["shards"]}
-    facts |= {"weights": run.config["weights"], "model": settings["model"]}
+    facts |= {"weights": run.config["weights"], "model": settings["model"], "memory": chosen.facts}
     return Run.create(Path(settings["results"]), run.config, facts)
 
 

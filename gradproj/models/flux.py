@@ -11,6 +11,7 @@ from torch import Tensor
 from gradproj.errors import UserError
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
 from gradproj.pretrained.one_step import OneStepModel, Resolution
+from gradproj.pretrained.quantized import Quantization, check_quantization
 from gradproj.types import Image, Latent
 
 
@@ -19,12 +20,15 @@ class Flux(OneStepModel):
 
     ``flattening`` says in which order the latent is laid out, which the projection's spectrum sees: ``packed``
     ((resolution / 16)^2, 64), the transformer's tokens, or ``unpacked`` (16, resolution / 8, resolution / 8), the
-    decoder's planes. There is no float16: FLUX's activations leave its range, and the picture is NaN.
+    decoder's planes. ``quantization`` is how the weights of the transformer and of T5 are stored, which changes the
+    picture a little (``pretrained.quantized``).
+    There is no float16: FLUX's activations leave its range, and the picture is NaN.
     """
 
     kind = FluxPipeline
     text = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
     denoiser = "transformer"
+    large = ("transformer", "text_encoder_2")
     answers = ("encoder_hidden_states", "pooled_projections", None)
     patch = 2
 
@@ -36,8 +40,10 @@ class Flux(OneStepModel):
         flattening: Literal["packed", "unpacked"],
         source: PipelineSource,
         memory: PipelineMemory,
+        quantization: Quantization = "none",  # runs from before there was another have none in their config.yaml
     ) -> None:
-        self.text_length, self.flattening = text_length, flattening
+        check_quantization(quantization, dtype)
+        self.text_length, self.flattening, self.quantization = text_length, flattening, quantization
         super().__init__(resolution, dtype, source, memory)
         channels, side = self.latent_shape[0], self.side
         packed, unpacked = (side**2, channels), (channels // 4, 2 * side, 2 * side)
@@ -58,6 +64,11 @@ class Flux(OneStepModel):
 
     def prompting(self) -> dict[str, Any]:
         return {"prompt_2": None, "max_sequence_length": self.text_length}
+
+    def calling(self, latent: Latent) -> dict[str, Any]:
+        if self.flattening == "unpacked":
+            latent = FluxPipeline._pack_latents(latent, *latent.shape)
+        return {**super().calling(latent), "max_sequence_length": self.text_length}
 
     def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
         side, pipeline = self.side, self.pipeline

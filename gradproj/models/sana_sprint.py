@@ -62,6 +62,10 @@ class SanaSprint(OneStepModel):
     def prompting(self) -> dict[str, Any]:
         return {name: DEFAULTS[name] for name in ("clean_caption", "max_sequence_length", "complex_human_instruction")}
 
+    def calling(self, latent: Latent) -> dict[str, Any]:
+        told = {"use_resolution_binning": False, "intermediate_timesteps": None}
+        return {**super().calling(latent), "guidance_scale": self.guidance_scale, **told}
+
     def decoder_blocks(self, decoder: Any) -> list[nn.Module]:
         return [block for stage in decoder.up_blocks for block in stage]
 

@@ -118,7 +118,8 @@ class Prompts:
     """A CLIP tokenizer (tokenizer.json among ``files``) and the text half of a tower, there only for new prompts."""
 
     def __init__(self, tower: Tower[CLIPModel], files: Files) -> None:
-        self.tower, self.tokenizer = tower, load_tokenizer(files.folder / "tokenizer.json")
+        self.tower, self.file = tower, files.folder / "tokenizer.json"
+        self.tokenizer = load_tokenizer(self.file)
         self.weights = {f"tokenizer of {name}": value for name, value in files.weights.items()}
         self.known: dict[str, Tensor] = {}
         known, words = tower.config.text_config.vocab_size, self.tokenizer.get_vocab_size()  # type: ignore[union-attr]

@@ -1,13 +1,13 @@
 """A diffusers pipeline's folder: which files its parts are made of, and whether they are all there."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from gradproj.errors import UserError
@@ -52,14 +52,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def count_parameters(files: Iterable[Path]) -> int:
     """How many numbers safetensors files hold, from their headers alone."""
-    total = 0
+    return sum(prod(shape) for _, shape in shapes(files))
+
+
+def shapes(files: Iterable[Path]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Name and shape of every tensor in safetensors files, from their headers alone."""
     for path in files:
         try:
             with safe_open(path, framework="pt") as content:
-                total += sum(torch.Size(content.get_slice(key).get_shape()).numel() for key in content.keys())  # noqa: SIM118
+                found = [(key, content.get_slice(key).get_shape()) for key in content.keys()]  # noqa: SIM118
         except SafetensorError as error:
             raise UserError(f"{path} is cut or not safetensors ({error}): remove it and fetch it again") from error
-    return total
+        yield from found
 
 
 def weight_files(variant: str | None) -> tuple[str, str]:

@@ -39,11 +39,12 @@ class PipelineSource:
 class PipelineMemory:
     """What of the denoiser and of the decoder is computed again in the backward pass (``recompute``).
 
-    ``text_encoder_device`` is where the text encoders are while prompts are encoded; None: where the model is.
+    ``auto``: what is chosen for the GPU's memory, or nothing. ``text_encoder_device`` is where the text encoders are
+    while prompts are encoded; None: where the model is.
     """
 
-    checkpointing: Policy
-    decoder_checkpointing: Policy
+    checkpointing: Policy | Literal["auto"]
+    decoder_checkpointing: Policy | Literal["auto"]
     text_encoder_device: Text | None
 
 

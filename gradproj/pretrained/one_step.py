@@ -1,6 +1,7 @@
 """What the published one-step models share: where their files come from, how they are held, what prompts become."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,7 +14,10 @@ from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
 from gradproj.pretrained.layout import latent_side
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
 from gradproj.pretrained.precision import GradientRange
+from gradproj.pretrained.published_pipeline import whole_pipeline
+from gradproj.pretrained.quantized import Quantization
 from gradproj.pretrained.recompute import Policy, recompute
+from gradproj.pretrained.release import release
 from gradproj.pretrained.source import Component, fetch
 from gradproj.types import Image, Latent, default_device
 
@@ -35,14 +39,19 @@ class OneStepModel:
     vae_levels: ClassVar[str] = "block_out_channels"  # the key of the VAE's config that has an entry per level
     patch: ClassVar[int] = 1  # latent pixels a side that the denoiser takes together
     wants_gpu: ClassVar[bool] = True
+    large: ClassVar[tuple[str, ...]] = ()  # the parts that ``quantization`` is about
+    quantization: Quantization = "none"
 
     def __init__(self, resolution: Resolution, dtype: Dtype, source: PipelineSource, memory: PipelineMemory) -> None:
         self.dtype, self.device, self.resolution = getattr(torch, dtype), default_device(), resolution
         self.gradient_range = GradientRange(self.dtype)
         encoder_device = parse_device(memory.text_encoder_device, self.device)
         self.policies: dict[str, Policy] = {
-            "decoder_checkpointing": memory.decoder_checkpointing,
-            "checkpointing": memory.checkpointing,
+            key: "none" if policy == "auto" else policy
+            for key, policy in (
+                ("decoder_checkpointing", memory.decoder_checkpointing),
+                ("checkpointing", memory.checkpointing),
+            )
         }
         replacement = self.find_replacement(source)
         self.picture = [self.denoiser] if replacement else [self.denoiser, "vae"]
@@ -61,7 +70,8 @@ class OneStepModel:
         self.scheduler = small.scheduler()
         self.plan(config, self.scheduler)
         self.latent_shape = (config["in_channels"], self.side, self.side)
-        self.source = small.with_weights()
+        stored = dict.fromkeys(self.large, self.quantization) if self.quantization != "none" else {}
+        self.source = replace(small, quantized=stored).with_weights()
         self.weights = {**self.source.weights, **(self.replacement.weights if self.replacement else {})}
         self.embeddings = PromptEmbeddings(
             source=self.source,
@@ -140,6 +150,28 @@ class OneStepModel:
 
     def encode(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         return self.embeddings.get(prompts)
+
+    def calling(self, latent: Latent) -> dict[str, Any]:
+        """What the pipeline's own call is told besides prompts, size and steps: the latent as it takes it, guidance."""
+        return {"latents": latent, "guidance_scale": 0.0}
+
+    @torch.no_grad()
+    def published(self, latent: Latent, prompts: Sequence[str]) -> Image:
+        """The pictures of diffusers' own pipeline by its own call, in this model's number type, for a comparison.
+
+        It loads its own networks; this model's leave memory before it, and come again when they are used.
+        """
+        self.__dict__.pop("pipeline", None)
+        release()
+        ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
+        pipeline = whole_pipeline(self.source, self.dtype, self.device, **ready)
+        told = {"num_inference_steps": 1, "height": self.resolution, "width": self.resolution, "output_type": "pt"}
+        told |= {**self.calling(latent)}
+        told["latents"] = told["latents"].to(self.dtype)
+        images = pipeline(list(prompts), **told).images.to(latent.dtype)
+        del pipeline
+        release()
+        return images
 
     def decode(self, latent: Tensor) -> Image:
         """The picture of the decoder's own input, in the latent's number type."""

@@ -20,6 +20,7 @@ from gradproj.errors import UserError
 from gradproj.files import sha256
 from gradproj.pretrained import hub, layout
 from gradproj.pretrained.network import CPU, load_network, network_class
+from gradproj.pretrained.quantized import Quantization, quantize, stored_bytes
 
 COMPONENT = ("config.json", "diffusion_pytorch_model.safetensors")
 ANOTHER = "..., a folder or a hub id that has them all"
@@ -40,6 +41,7 @@ class Source:
     kind: type[Any]  # the diffusers pipeline class
     parts: Sequence[str]
     weights: Mapping[str, str] = field(default_factory=dict)
+    quantized: Mapping[str, Quantization] = field(default_factory=dict)  # part -> how its weights are stored
 
     def config(self, part: str) -> dict[str, Any]:
         """A network's config.json."""
@@ -92,6 +94,8 @@ class Source:
         try:
             with torch.random.fork_rng(devices=[]):  # what a network draws before it is filled changes no other's
                 ready |= {part: self._network(part, index, dtype, device) for part in parts if self._is_network(part)}
+                for part in self.quantized.keys() & ready.keys():
+                    quantize(ready[part], self.quantized[part], device)
                 pipeline = self.kind.from_pretrained(
                     self.folder, dtype=dtype, local_files_only=True, **{**absent, **flags, **ready}
                 )
@@ -107,7 +111,8 @@ class Source:
         folders = tuple(f"{part}/" for part in parts)
         weights = {k: v for k, v in self.weights.items() if self.commit or k.startswith(folders)}
         versions = {"diffusers": diffusers.__version__, "transformers": transformers.__version__}
-        return {"weights": weights, "dtype": str(dtype), **versions}
+        quantized = {part: kind for part, kind in self.quantized.items() if part in parts}
+        return {"weights": weights, "dtype": str(dtype), **({"quantized": quantized} if quantized else {}), **versions}
 
     def _is_network(self, part: str) -> bool:
         """Rather than a tokenizer or a scheduler."""
@@ -116,14 +121,18 @@ class Source:
     def _network(self, part: str, index: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
         label, advice = f"{self.repo}/{part}", f"model.source.repo={ANOTHER}"
         kind = network_class(index.get(part), label)
-        straight = CPU if part == "vae" else device  # a VAE loses its encoder first (``freeze``)
-        return load_network(kind, self.folder / part, label, dtype, advice, self.variant, straight)
+        aside = part == "vae" or part in self.quantized  # it loses its encoder first (``freeze``), or goes by layers
+        return load_network(kind, self.folder / part, label, dtype, advice, self.variant, CPU if aside else device)
+
+    def _bytes(self, part: str, dtype: torch.dtype) -> int:
+        """Of the weights of ``part`` on the device."""
+        files = [path for pattern in layout.weight_patterns([part], self.variant) for path in self.folder.glob(pattern)]
+        return stored_bytes(layout.shapes(files), self.quantized.get(part, "none"), dtype.itemsize)
 
     def _check_room(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device) -> None:
         if device.type != "cuda":
             return
-        files = [path for pattern in layout.weight_patterns(parts, self.variant) for path in self.folder.glob(pattern)]
-        needed = layout.count_parameters(files) * dtype.itemsize
+        needed = sum(self._bytes(part, dtype) for part in parts)
         free, total = torch.cuda.mem_get_info(device)
         if needed > free:
             networks = [part for part in parts if self._is_network(part)]

@@ -14,6 +14,7 @@ from gradproj.errors import all_of
 from gradproj.pretrained.clip_tower import Embedding, Prompts, Tower, cosine, embed_image
 from gradproj.pretrained.nodes import FileSource, RewardDtype, Text, TowerMemory
 from gradproj.pretrained.preprocess import centre_transformers, fit, fit_pictures, pair_up
+from gradproj.pretrained.published_clip import logits
 from gradproj.pretrained.weights_file import locate
 from gradproj.types import Image, Score, default_device
 
@@ -48,6 +49,11 @@ class PickScore:
 
     def encode(self, prompts: Sequence[str]) -> Embedding:
         return self.prompts.embed(prompts)
+
+    def published(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
+        """The same as ``score`` by transformers' own CLIP, for a comparison; loads it and lets go of it."""
+        found, scale = logits(self.tower, self.prompts, pictures, prompts)
+        return found / scale
 
     def __call__(self, image: Image, text: Embedding) -> Score:
         embedding = embed_image(self.network, fit(image, self.size, centre_transformers))

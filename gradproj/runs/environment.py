@@ -1,4 +1,4 @@
-"""Where a run ran: commit, versions, machine, command line. Written once beside its records."""
+"""Where a run ran: commit, versions, machine, command line. Written once beside its records, but for its peaks."""
 
 import json
 import os
@@ -6,10 +6,13 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from gradproj.files import place
 
 COMMAND = "GRADPROJ_COMMAND"  # what was typed, as JSON: a cluster's worker is another process with other arguments
 PACKAGES = ("gradproj", "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "huggingface_hub")
@@ -57,6 +60,16 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def note_peaks(folder: Path, peaks: Mapping[str, int]) -> None:
+    """Put the most bytes that each stage had on the GPU into env.json, beside those that were predicted."""
+    facts = read(folder)
+    if peaks and facts:
+        memory = facts.setdefault("memory", {})
+        before = memory.get("measured_bytes", {})
+        memory["measured_bytes"] = before | {stage: max(most, before.get(stage, 0)) for stage, most in peaks.items()}
+        place(folder / "env.json", json.dumps(facts, indent=2).encode() + b"\n")
 
 
 def command(folder: Path) -> str:

@@ -46,7 +46,7 @@ class Run:
 
     @classmethod
     def create(cls, results: Path, config: dict[str, Any], facts: Mapping[str, Any]) -> "Run":
-        """Make or reopen the folder of ``config``; config.yaml and env.json are written once and never changed.
+        """Make or reopen the folder of ``config``; config.yaml is written once, and env.json but for peaks.
 
         ``facts`` are env.json's, as ``environment.describe`` gives them. ``UserError`` where nothing can be written.
         """

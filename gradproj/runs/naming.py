@@ -15,6 +15,8 @@ NAMED = ("protocol", *LOOP, "model", "method", "reward", "rewards")
 # The nodes of a part's settings that change no number: where its weights come from (the name has the weights
 # themselves) and how its networks fit in memory.
 UNNAMED = ("source", "memory")
+# Settings that came after the first runs, and the value under which a run is what it was before: left out, too.
+AS_BEFORE = {"quantization": "none"}
 
 
 class ImageId(NamedTuple):
@@ -111,7 +113,9 @@ def named_settings(settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     left_out = UNNAMED if is_own(settings) else ()
-    return {key: named_settings(value) for key, value in settings.items() if key not in left_out}
+    before = AS_BEFORE.items() if left_out else ()
+    kept = {key: value for key, value in settings.items() if key not in left_out and (key, value) not in before}
+    return {key: named_settings(value) for key, value in kept.items()}
 
 
 def with_sources(stored: Any, today: Any) -> Any:

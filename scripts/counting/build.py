@@ -100,7 +100,7 @@ def model(size: Size, device: torch.device, **changes: Any) -> Any:
         inner |= {key: changes.pop(key) for key in [*changes] if key in inner}
 
     def find(repo: str, revision: str, variant: str | None, pipeline: type[Any], parts: Sequence[str]) -> RandomSource:
-        return RandomSource(Path(repo), repo, None, variant, pipeline, parts, {}, size.parts)
+        return RandomSource(Path(repo), repo, None, variant, pipeline, parts, configurations=size.parts)
 
     with patch.object(one_step, "fetch", find), patch.object(one_step, "default_device", lambda: device):
         return make(node | changes, "model")

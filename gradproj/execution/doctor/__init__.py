@@ -24,18 +24,17 @@ class Check:
         return self.state in ("OK", "note")
 
     def line(self) -> str:
-        return f"{self.state:<8}{self.name:<10}{self.said}" + (f": {self.advice}" if self.advice else "")
+        return f"{self.state:<8}{self.name:<11} {self.said}" + (f": {self.advice}" if self.advice else "")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What is asked about: the settings of its runs, the names of their models' YAML files, and how it was typed.
+    """What is asked about: the settings of its runs, and how it was typed.
 
     ``arguments`` are for `gradproj fetch`; ``launched``: a cluster's nodes are to do it, not this machine.
     """
 
     runs: Sequence[dict[str, Any]]
-    models: Sequence[str]
     arguments: str
     launched: bool
 
@@ -61,10 +60,6 @@ class Command:
             name.startswith("cuda") or (wants and name == "auto")
             for wants, name in zip(wanting, self.devices, strict=True)
         )
-
-    def each(self) -> Iterator[tuple[dict[str, Any], str]]:
-        """A run's settings and its model's name."""
-        return zip(self.runs, self.models, strict=True)
 
 
 def guarded(name: str, work: Callable[[], Check]) -> Check:

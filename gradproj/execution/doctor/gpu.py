@@ -5,7 +5,9 @@ import subprocess
 
 from gradproj.execution import devices
 from gradproj.execution.doctor import Check, Command
-from gradproj.execution.doctor.counted import GIB, cheaper, needed
+from gradproj.execution.memory import GIB
+from gradproj.execution.memory.counted import needs
+from gradproj.execution.memory.planner import largest, plan
 
 SECONDS = 20  # for nvidia-smi, which hangs where the driver does
 CLUSTER = "on a cluster, look again inside a task: srun --gres=gpu:1 gradproj doctor ..."
@@ -34,10 +36,10 @@ def gpu(command: Command) -> Check:
 
     if not torch.cuda.is_available():
         told = f"torch sees none ({devices.no_gpu()})"
-        needs = f", and {_most(command) / GIB:.0f} GiB are needed at the least" if _most(command) else ""
+        wanted = f", and {_most(command) / GIB:.0f} GiB are needed, or less (docs/models.md)" if _most(command) else ""
         if not command.wants_gpu:
             return Check("gpu", "note", told + ("; the cluster's tasks need one" if command.launched else ""))
-        return Check("gpu", "missing", told + needs, f"{CLUSTER}, or type device=cpu, which takes hours a picture")
+        return Check("gpu", "missing", told + wanted, f"{CLUSTER}, or type device=cpu, which takes hours a picture")
     device = torch.device(next((name for name in command.devices if name.startswith("cuda")), "cuda"))
     free, total = torch.cuda.mem_get_info(device)
     said = f"{torch.cuda.get_device_name(device)}, {total / GIB:.1f} GiB, {free / GIB:.1f} free"
@@ -52,19 +54,17 @@ def gpu(command: Command) -> Check:
 
 
 def _room(command: Command, said: str, free: int, total: int) -> Check:
-    counted = [(needed(settings, model), settings, model) for settings, model in command.each()]
-    known = [(size, settings, model) for size, settings, model in counted if size is not None]
-    if not known:
+    plans = [plan(settings, (free, total)) for settings in command.runs]
+    refused = [one.refused for one in plans if one.refused]
+    if refused:
+        return Check("gpu", "wrong", said, refused[0])
+    chosen = max((one for one in plans if one.predicted), key=lambda one: largest(one.predicted or {}), default=None)
+    if chosen is None:
         return Check("gpu", "OK", said + ("" if command.wants_gpu else "; this command needs little of it"))
-    size, settings, model = max(known, key=lambda one: one[0])
-    said += f"; {size / GIB:.1f} GiB are needed at the least (docs/models.md)"
-    if size <= free:
-        return Check("gpu", "OK", said)
-    if size <= total:
-        return Check("gpu", "wrong", said, "others hold the rest: nvidia-smi lists them")
-    typed = cheaper(settings, model, free)
-    return Check("gpu", "wrong", said, f"type {typed}" if typed else "take a larger card, or another model=")
+    need = f"{largest(chosen.predicted or {}) / GIB:.1f} GiB are needed at the most (docs/models.md)"
+    return Check("gpu", "OK", f"{said}; {chosen.said or need}")
 
 
 def _most(command: Command) -> int:
-    return max((needed(settings, model) or 0 for settings, model in command.each()), default=0)
+    """Bytes that the largest run needs as it stands."""
+    return max((largest(found) for found in map(needs, command.runs) if found), default=0)

@@ -11,7 +11,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from gradproj.execution.doctor import Check, Command
-from gradproj.execution.doctor.counted import GIB, loading
+from gradproj.execution.memory import GIB
+from gradproj.execution.memory.counted import loading
 
 INSTALL = "in the checkout, type .venv/bin/pip install -c constraints.txt -e ."
 SHOWN = ("torch", "diffusers", "transformers", "huggingface-hub")
@@ -61,7 +62,7 @@ def torch_build() -> Check:
 def memory(command: Command) -> Check:
     """The machine's memory, against the largest network that goes through it."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    needed = max((loading(settings, model) for settings, model in command.each()), default=0)
+    needed = max(map(loading, command.runs), default=0)
     said = f"{total / GIB:.1f} GiB of RAM" + (
         f", about {needed / GIB:.0f} needed to load the networks" if needed else ""
     )

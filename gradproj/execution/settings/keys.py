@@ -36,11 +36,12 @@ class Settings(TypedDict):
     prompts: Annotated[str | list[str], Said("a named set, a text file or a list of texts", "'[\"a red ring\"]'")]
     seeds: Annotated[Count | list[Annotated[int, Ge(0)]], Said("a whole number, at least 1, or a list of seeds", "1")]
     steps: Count
-    batch: Count
+    batch: Count | Literal["auto"]
     shard: Annotated[int, Ge(0)]
     shards: Count
     keep: Literal["last", "best"]
-    held_out: Literal["during", "after"]
+    held_out: Literal["auto", "during", "cpu", "after"]
+    memory: Literal["auto", "given"]
     save: Annotated[list[Literal["picture", "latent"]], Said("[picture] or [picture,latent]", "[picture,latent]")]
     score_every: Count | Literal["geometric"]
     max_skips: Count
@@ -48,6 +49,7 @@ class Settings(TypedDict):
     threads: Annotated[int, Ge(1)] | None
     device: Annotated[str | None, Field(pattern=DEVICE), Said("auto, cpu, cuda or a GPU such as cuda:1", "auto")]
     results: str
+    tracker: Part | None
     untuned_lr: NotRequired[Any]  # this and the next two: YAML files refer to them, and check them where they arrive
     block: NotRequired[Any]
     tuned: NotRequired[Any]
@@ -108,7 +110,7 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
             "a reward's YAML file begins with the line # @package rewards.NAME"
         )
     parts = {f"rewards.{name}": node for name, node in rewards.items()} if isinstance(rewards, dict) else {}
-    for key, node in (parts | {key: plain.get(key) for key in ("model", "method")}).items():
+    for key, node in (parts | {key: plain.get(key) for key in ("model", "method", "tracker")}).items():
         if isinstance(node, dict) and not isinstance(node.get("_target_"), str):
             raise UserError(
                 f"{key}._target_ must be the path of the function or class that makes the part, such as "

@@ -17,6 +17,7 @@ from gradproj.errors import UserError, all_of
 from gradproj.execution import devices
 from gradproj.execution.settings.typed import STRICT, checked
 from gradproj.pretrained import asking
+from gradproj.runs.naming import target
 
 TARGET, PARTIAL = "_target_", "_partial_"
 FAILED = (ValueError, TypeError, RuntimeError, OSError, LookupError, AttributeError, ImportError)  # in a constructor
@@ -25,14 +26,26 @@ FAILED = (ValueError, TypeError, RuntimeError, OSError, LookupError, AttributeEr
 def parts(settings: Mapping[str, Any]) -> dict[str, Any]:
     """{"model": ..., "method": ..., "rewards": {name: ...}} of the settings, or of a run's stored config.
 
-    A run's own config.yaml does, once ``compose_stored`` has added where the weights are.
+    A run's own config.yaml does, once ``compose_stored`` has added where the weights are. With ``held_out=cpu`` the
+    rewards that are not climbed are on the processor.
     """
     nodes = {"model": settings["model"], "method": settings["method"]}
     nodes |= {f"rewards.{name}": node for name, node in settings["rewards"].items()}
-    prepared = [_prepare(node, key) for key, node in nodes.items()]
-    with devices.chosen(settings.get("device")):
-        model, method, *rewards = all_of(*(partial(_build, part) for part in prepared))
+    prepared = {key: _prepare(node, key) for key, node in nodes.items()}
+    aside = settings["rewards"].keys() - target(settings) if settings.get("held_out") == "cpu" else ()
+    places = {f"rewards.{name}": "cpu" for name in aside}
+    model, method, *rewards = all_of(
+        *(partial(_build_on, places.get(key, settings.get("device")), part) for key, part in prepared.items())
+    )
     return {"model": model, "method": method, "rewards": dict(zip(settings["rewards"], rewards, strict=True))}
+
+
+def check_parts(settings: Mapping[str, Any]) -> None:
+    """``UserError`` for the first setting of a part that is not as its function or class declares; nothing is made."""
+    for key in ("model", "method"):
+        _prepare(settings[key], key)
+    for name, node in settings["rewards"].items():
+        _prepare(node, f"rewards.{name}")
 
 
 def make(node: Mapping[str, Any], key: str, device: str | None = None) -> Any:
@@ -40,7 +53,10 @@ def make(node: Mapping[str, Any], key: str, device: str | None = None) -> Any:
 
     ``device`` is the setting of this name.
     """
-    prepared = _prepare(node, key)
+    return _build_on(device, _prepare(node, key))
+
+
+def _build_on(device: str | None, prepared: Any) -> Any:
     with devices.chosen(device):
         return _build(prepared)
 

@@ -132,6 +132,7 @@ function named() {
 
 function followAddress() {
   const item = named();
+  if (item && !shown.items.includes(item)) showComparison(item.run.comparison); // so that it has neighbours
   if (item) display(item);
   else if (detail.open) detail.close();
 }

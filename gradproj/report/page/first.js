@@ -1,6 +1,10 @@
 // What the page begins with: the same few images under every method, and what became of the means over all images.
 const FELL = "▼";
 
+// A method's name, which may be broken behind an underscore.
+const heading = (method) =>
+  make("b", { className: "method" }, ...method.split(/(?<=_)/).flatMap((part) => [part, make("wbr")]));
+
 // One score under its short name; a number that fell has a mark, and the word for those who hear the page.
 function line(comparison, score, values, fell = false) {
   const place = comparison.scores.indexOf(score);
@@ -29,7 +33,7 @@ function gauge(gain, longest) {
 // The means of the starts, and of what each method made of them.
 function means(comparison, runs) {
   const longest = Math.max(1e-9, ...runs.flatMap((run) => Object.values(run.gain).map(Math.abs)));
-  const cell = (title, parts) => make("div", { className: "cell" }, make("b", { className: "method" }, title), ...parts);
+  const cell = (title, parts) => make("div", { className: "cell" }, heading(title), ...parts);
   const starts = comparison.scores.flatMap((score) =>
     [line(comparison, score, [mean(runs.map((run) => mean(run.start[score])))]), gauge(0, 1)]);
   const cells = runs.map((run) => cell(run.method, comparison.scores.flatMap((score) => {
@@ -47,7 +51,7 @@ function shot(comparison, item, kind) {
     return line(comparison, score, [value], kind === "kept" && hasFallen(comparison, score, from, value));
   });
   const method = kind === "start" ? "start" : item.run.method;
-  const parts = [picture(item, kind), make("b", { className: "method" }, method), ...lines];
+  const parts = [picture(item, kind), heading(method), ...lines];
   if (kind === "start") return make("div", { className: "cell" }, ...parts);
   const button = make("button", { type: "button", className: "cell shot", tabIndex: -1 }, ...parts);
   button.addEventListener("click", () => openItem(item));
@@ -58,10 +62,8 @@ function showFirst(place) {
   const comparison = data.comparisons[place];
   const runs = data.runs.filter((run) => run.comparison === place);
   const article = (title, id, cells) => {
-    const row = make("div", { className: "row" }, ...cells);
-    row.style.setProperty("--cells", cells.length);
     const head = make("div", { className: "head" }, make("h3", { title }, title), make("span", { className: "id" }, id));
-    return make("article", {}, head, row);
+    return make("article", {}, head, make("div", { className: "row" }, ...cells));
   };
   const images = comparison.first.map((index) => {
     const same = runs.map((run) => run.items[index]);
@@ -69,6 +71,7 @@ function showFirst(place) {
       [shot(comparison, same[0], "start"), ...same.map((item) => shot(comparison, item, "kept"))]);
   });
   const count = runs[0].names.length.toLocaleString("en");
+  byId("pictures").style.setProperty("--cells", runs.length + 1);
   byId("verdict").textContent = comparison.verdict;
   byId("first").replaceChildren(...images);
   byId("means").replaceChildren(article(`Means over all ${count} images`, "", means(comparison, runs)));
@@ -84,7 +87,10 @@ function chooseFirst() {
     make("label", {}, make("input", { type: "radio", name: "task", value: place, checked: place === 0 }), name));
   byId("tasks").append(...pills);
   byId("tasks").hidden = pills.length < 2;
-  byId("tasks").addEventListener("change", (event) => showFirst(Number(event.target.value)));
+  byId("tasks").addEventListener("change", (event) => {
+    showFirst(Number(event.target.value));
+    showComparison(event.target.value); // in the gallery, too
+  });
   roam(byId("first"));
   showFirst(0);
 }

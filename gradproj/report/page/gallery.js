@@ -96,6 +96,14 @@ function showMethods() {
   byId("methods").replaceChildren(byId("methods").firstElementChild, ...boxes);
 }
 
+// All images of a comparison, by its place in the data.
+function showComparison(place) {
+  byId("comparison").value = place;
+  byId("prompt").value = "";
+  showMethods();
+  show();
+}
+
 function showMissing() {
   const missing = items.filter((item) => pictureOf(item, "kept") < 0).length;
   byId("missing").hidden = missing === 0;
