@@ -18,7 +18,7 @@ def adam(network: nn.Module) -> list[Optimizer]:
 
 
 def muon(network: nn.Module) -> list[Optimizer]:
-    """Muon (Jordan 2024) for the matrices of linear and attention layers, scaled as AdamW's updates; AdamW for the rest.
+    """Muon (Jordan 2024) for the matrices of linear and attention layers, scaled as AdamW is; AdamW for the rest.
 
     It needs about two thirds of AdamW's steps to teach the generator, and each takes a fifth longer.
     """
