@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -127,7 +128,8 @@ def main() -> None:
     found, counts = errors(), memory()
     place(RESULTS / "errors.csv", csv(found).encode())
     place(MEMORY, csv(counts).encode())
-    text = f"# Weights of 8 and 4 bits\n\n{head}.\n\n{WHAT}\n\n{table(found)}\n\n{COUNTED}\n\n{table(counts)}\n"
+    blocks = ["# Weights of 8 and 4 bits", fill(f"{head}.", 120), WHAT, table(found), COUNTED, table(counts)]
+    text = "\n\n".join(blocks) + "\n"
     place(RESULTS / "README.md", text.encode())
     print(text)
 

@@ -22,19 +22,25 @@ def main(arguments: list[str]) -> int:
     if len(runs) != 1:
         raise UserError(f"one run is verified at a time, these are {len(runs)}: leave out -m, and name one model")
     (run,) = runs
-    settings = run.settings
     from gradproj.execution import devices, verify, weights
+    from gradproj.execution.memory.planner import plan
     from gradproj.execution.settings.check import check
-    from gradproj.execution.settings.parts import parts
+    from gradproj.execution.settings.parts import check_parts, parts
     from gradproj.execution.verify import page
 
+    check_parts(run.settings)
+    weights.settle([run.settings], overrides)
+    chosen = plan({**run.settings, "batch": 1}, devices.memory(run.settings["device"]))
+    chosen.expect_room()
+    settings = chosen.settings
     prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
     task = verify.Task(settings, prompts, run.model, shlex.join(overrides))
-    weights.settle([settings], overrides)
     made = parts(settings)
     check(made, settings, prompts)
     devices.expect_gpu(made["model"], settings["device"])
     page.folder(task)  # it is told now, not after the work, that nothing can be written there
+    if chosen.said and not given.json:
+        print(chosen.said, flush=True)
     found = []
     for one in verify.checks(task, made):
         found.append(one)

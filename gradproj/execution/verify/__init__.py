@@ -63,5 +63,5 @@ def checks(task: Task, made: Mapping[str, Any]) -> Iterator[Check]:
     yield guarded("picture", lambda: image.picture(task, made))
     for name in task.settings["rewards"]:
         yield guarded(name, lambda name=name: reward.reward(task, name))
-    command = Command([task.settings], [task.model], task.arguments, launched=False)
+    command = Command([task.settings], task.arguments, launched=False)
     yield guarded("weights", lambda: Files(command, quick=False).weights())
