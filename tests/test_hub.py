@@ -13,12 +13,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import huggingface_hub
 import pytest
 from fake_hub import REPOSITORY, FakeHub, etag_of
 from huggingface_hub import _tree_cache, constants
 
 from gradproj.errors import NotHere, UserError
+from gradproj.pretrained import hub as fetching_hub
 from gradproj.pretrained.hub import snapshot
 
 MEGABYTE = bytes(range(256)) * 4096
@@ -354,6 +357,23 @@ def test_damaged_weights_are_refused_removed_and_fetched_again(hub: FakeHub) -> 
     hub.sent.clear()
     assert contents(snapshot(REPOSITORY, "main", PATTERNS)[0]) == WANTED
     assert set(hub.sent) == {"unet/model-1.safetensors", "unet/model-2.safetensors"}
+
+
+def test_what_came_is_hashed_though_another_process_has_removed_the_note(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That process had all of its own files, and may have asked for fewer."""
+    real = huggingface_hub.snapshot_download
+
+    def ended_meanwhile(*arguments: Any, **settings: Any) -> Any:
+        answer = real(*arguments, **settings)
+        for note in tmp_path.rglob("unchecked-*.json"):
+            note.unlink()
+        return answer
+
+    monkeypatch.setattr(fetching_hub, "snapshot_download", ended_meanwhile)
+    hub.damage = True
+    assert "should have sha256" in refusal()
 
 
 def test_a_file_that_was_cut_in_the_cache_is_fetched_again(hub: FakeHub) -> None:

@@ -69,9 +69,10 @@ def _asked(runs: Sequence[dict[str, Any]], diversity: bool) -> "Asked":
 
 
 def _listed(seen: "Outlook") -> int:
-    if wrong := [
-        one.refused or one.trouble for one in (*seen.repositories, *seen.addresses) if one.refused or one.trouble
-    ]:
+    """``Incomplete`` where some of what is still to come cannot be had; returns 0."""
+    coming = [one for one in seen.repositories if one.refused or one.missing or not one.files]
+    troubles = [one.refused or one.trouble for one in (*coming, *(one for one in seen.addresses if not one.here))]
+    if wrong := list(filter(None, troubles)):
         raise Incomplete("\n".join(dict.fromkeys(wrong)))
     return 0
 
