@@ -1,7 +1,7 @@
 """What ``gradproj.improve`` is given, as the words that ``gradproj run`` takes; and the parts that are objects."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from gradproj.runs.record import COLUMNS
 from gradproj.types import Method, Model
 
 OWN = "a.part.of.your.own"  # stands in for its ``_target_`` until the settings are checked
+BUILT_IN = "shapes_aesthetic"  # a reward for which nothing is fetched
 APART = ("prompts", "results", "sweep", "hydra")  # what overrides are not for
 
 
@@ -70,6 +71,15 @@ def rewards_of(reward: Any, rewards: Any) -> tuple[dict[str, Any], list[str]]:
     if isinstance(reward, Mapping):
         reward = f"{{{','.join(f'{name}:{weight}' for name, weight in reward.items())}}}"
     return own, [*words, *([] if reward is None else [f"reward={reward}"])]
+
+
+def fetchable(words: Sequence[str], named: Sequence[str]) -> list[str]:
+    """``words`` for ``gradproj fetch``, which knows no objects: of rewards the ``named``, or a built-in one."""
+    if not any(OWN in word for word in words):
+        return list(words)
+    others = [word for word in words if OWN not in word and not word.startswith(("reward=", "rewards="))]
+    scored = list(named) or [BUILT_IN]
+    return [*others, f"rewards=[{','.join(scored)}]", f"reward={scored[0]}"]
 
 
 def _several(key: str, given: Any) -> list[Any]:

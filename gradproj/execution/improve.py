@@ -76,7 +76,8 @@ def improve(
         )
     if results is None and settings["tracker"]:
         raise UserError("a tracker follows records, and without results there are none: give results='results', too")
-    weights.settle([settings], words)
+    named = [name for name in settings["rewards"] if name not in own_rewards]
+    weights.settle([settings], asked.fetchable(words, named))
     kept = Kept(texts, settings, callback)
     try:
         if results is None:
