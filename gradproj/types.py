@@ -118,6 +118,18 @@ class Method:
     clip: float = float("inf")
 
 
+def projected(
+    optimizer: OptimizerMaker,
+    clip: float,
+    direction: Callable[[Tensor], Tensor] | None,
+    retract: Callable[[Tensor], Tensor] | None,
+) -> Method:
+    """A method whose direction is made of the reward's gradient alone; None: the gradient, or the latent, as it is."""
+    if direction is None:
+        return Method(optimizer, retract=retract or stay, clip=clip)
+    return Method(optimizer, lambda latent, gradient, rng: direction(gradient), retract or stay, clip)
+
+
 _device: ContextVar[torch.device | None] = ContextVar("device", default=None)
 
 

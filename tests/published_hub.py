@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import CONFIGS
 from fake_hub import FakeHub
-from huggingface_hub import _tree_cache, constants
+from hub_client import contents, point
 from official import PAPER, WEIGHTS
 from tiny import layouts
 from tiny import models as tiny_models
@@ -24,10 +24,6 @@ def source(kind: str, name: str) -> dict[str, Any]:
     """The ``source`` of a YAML file."""
     settings = yaml.safe_load((CONFIGS / kind / f"{name}.yaml").read_text())
     return settings.get("model", settings)["source"]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def fill(hub: FakeHub, folder: Path) -> list[str]:
@@ -53,20 +49,6 @@ def fill(hub: FakeHub, folder: Path) -> list[str]:
             hub.add(published["tokenizer"], files, published["tokenizer_revision"])
         typed += tiny.as_overrides(name, changed)
     return typed
-
-
-def point(hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make ``hub`` the hub of this process and ``folder`` its home: huggingface_hub reads its environment at import."""
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HOME", str(folder))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(_tree_cache, "_IN_MEMORY_TREE_CACHE", {})
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import Compose
 from fake_hub import REPOSITORY, FakeHub
+from hub_client import point
 from omegaconf import OmegaConf
-from published_hub import point
 from tiny import models as tiny
 
 from gradproj.errors import UserError

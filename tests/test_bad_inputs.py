@@ -77,7 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (own / "slip.yaml").write_text("# @package rewards.slip\n_target_: [a\n")
     (own / "unpacked.yaml").write_text("_target_: gradproj.rewards.shapes_matcher.ShapesMatcher\n")
     (own / "ghost.yaml").write_text("# @package rewards.ghost\n_target_: ghost.Ghost\n")
-    for name in ("NotANumber", "WrongShape", "Weightless"):
+    for name in ("NotANumber", "WrongShape", "Weightless", "Doubling", "DoublingLater"):
         (own / f"{name}.yaml").write_text(f"# @package rewards.{name}\n_target_: liars.{name}\n")
     return folder
 

@@ -41,6 +41,8 @@ def test_the_default_command_is_fetched_once_and_then_runs_without_a_network(
     hub.stop()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert gradproj("fetch", *typed).code == 0, "whole, and nobody is asked"
+    said = gradproj("fetch", "--list", *typed)
+    assert said.code == 0, said.err
     said = gradproj("run", *typed)
     assert said.code == 0, said.err
     (record,) = (tmp_path / "results" / "runs").glob("*/images/*.csv")

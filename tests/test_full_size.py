@@ -19,7 +19,7 @@ from gradproj.pretrained.recompute import POLICIES, again
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # scripts/ is no part of the package
 
-from scripts.counting import build, report, table  # noqa: E402
+from scripts.counting import beside, build, report, table  # noqa: E402
 from scripts.counting.count import Live, count  # noqa: E402
 from scripts.counting.kernels import gpu_kernels  # noqa: E402
 
@@ -196,3 +196,9 @@ def test_the_committed_table_has_the_published_networks(name: str) -> None:
     }
     for what, (number, _) in SIZES[name].published.items():
         assert float(rows[0][f"{what}_parameters"]) == pytest.approx(number, rel=0.005)
+
+
+def test_what_stands_beside_a_generator_is_counted_as_committed() -> None:
+    for name, rows in {"rewards": beside.rewards(), "text_encoders": beside.text_encoders()}.items():
+        with (ROOT / "results" / "full_size" / f"{name}.csv").open(newline="") as file:
+            assert list(csv.DictReader(file)) == [{key: str(value) for key, value in row.items()} for row in rows], name

@@ -307,9 +307,13 @@ REFUSED = {
     "P, results=''": "results must be a folder",
     "P, overrides=['nothing=1']": "there is no key nothing",
     "P, overrides=['prompts=shapes_demo']": "prompts and results are arguments of improve",
-    "P, overrides=['+sweep=main']": "options and sweeps are for the command",
-    "P, overrides=['-m']": "options and sweeps are for the command",
+    "P, overrides=['+sweep=main']": "options, sweeps and launchers are for the command",
+    "P, overrides=['-m']": "options, sweeps and launchers are for the command",
     "P, overrides=['method=none,ours']": "method=none,ours",
+    "P, overrides=['hydra/launcher=local']": "options, sweeps and launchers are for the command",
+    "P, overrides=3": "overrides must be a list, got 3: type overrides=[...]",
+    "P, rewards=Bright()": "rewards must be a list, got",
+    "P, callback=3": "callback must be a function that takes (images, step), got 3",
     "P, overrides='batch=0'": "batch must be a whole number, at least 1",
 }
 DRIVER = """

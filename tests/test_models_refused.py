@@ -10,8 +10,7 @@ import torch
 from conftest import Compose, names_of
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from fake_hub import REPOSITORY, FakeHub
-from huggingface_hub import _tree_cache, constants
-from test_hub import point
+from hub_client import point
 from test_models import broken, no_vae, reference
 from tiny import models as tiny
 
@@ -218,10 +217,7 @@ def serve(folder: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     """A hub with the folder's files, and an empty cache for it."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     server = FakeHub({path.relative_to(folder).as_posix(): path.read_bytes() for path in files})
-    point(server, monkeypatch)
-    for name, value in (("CACHE", f"{to}/hub"), ("OFFLINE", False), ("DISABLE_XET", True)):
-        monkeypatch.setattr(constants, f"HF_HUB_{name}", value)
-    monkeypatch.setattr(_tree_cache, "_IN_MEMORY_TREE_CACHE", {})
+    point(server, to, monkeypatch)
     return server
 
 

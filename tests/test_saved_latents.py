@@ -14,6 +14,8 @@ from safetensors import safe_open
 from test_readme import ROOT
 from tiny import models as tiny
 
+from gradproj import improve
+from gradproj.errors import UserError
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 
@@ -76,6 +78,17 @@ def test_the_latent_is_the_kept_pictures_and_says_whose_it_is(keep: str, gradpro
     step = int(table["reward"].argmax()) if keep == "best" else 4
     assert keep == "last" or step < 4, "or the two are the same"
     np.testing.assert_allclose(latent.square().mean().sqrt(), table["latent_rms"][step], rtol=1e-5)
+
+
+def test_a_latent_that_is_cut_or_another_images_is_not_handed_on(tmp_path: Path):
+    told: dict[str, Any] = {"steps": 1, "results": tmp_path, "seeds": 2, "overrides": ["save=[picture,latent]"]}
+    improve("a red ring", **told)
+    run = only_run(tmp_path)
+    content, other = (run.latent(ImageId(0, seed)).read_bytes() for seed in (0, 1))
+    for wrong, says in ((content[:-1], "cannot be read"), (b"", "cannot be read"), (other, "does not belong there")):
+        run.latent(FIRST).write_bytes(wrong)
+        with pytest.raises(UserError, match=f"0000-0.safetensors {says}.*gradproj replay .* 0000-0 --latent"):
+            improve("a red ring", **told)
 
 
 def test_saving_it_names_no_run_and_a_replay_brings_it_later(gradproj: Gradproj, tmp_path: Path):

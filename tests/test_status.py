@@ -1,5 +1,6 @@
 """``gradproj status``: what is recorded, failed, missing and damaged, whatever lies in the folder."""
 
+import errno
 import itertools
 import os
 import random
@@ -14,7 +15,7 @@ from faults import Shown, recorded
 
 from gradproj.errors import UserError
 from gradproj.execution import destination, plan
-from gradproj.runs import progress, scores, status
+from gradproj.runs import contents, progress, scores, status
 from gradproj.runs.naming import ImageId, Share
 from gradproj.runs.packing import pack, unpack
 from gradproj.runs.results import find
@@ -117,6 +118,38 @@ def test_a_record_with_one_other_byte_is_to_be_made_again(tmp_path: Path, look: 
     assert look(tmp_path)[0] == 1
     (missing,) = plan.cell({**run.config}, Share(4, 1), 2, find(tmp_path)[0]).missing.items()
     assert missing == ("cut, to be made again", 1)
+
+
+@pytest.mark.parametrize("odd", ["folder", "dead link"])
+def test_what_is_no_file_in_the_place_of_a_record_is_to_be_made_again(tmp_path: Path, look: Shown, odd: str) -> None:
+    run, image = recorded(tmp_path), ImageId(1, 0)
+    table, path = run.table(image), run.record(image)
+    path.unlink()
+    path.mkdir() if odd == "folder" else path.symlink_to("nowhere")
+    code, said = look(tmp_path)
+    assert code == 1 and "3 of 4 images recorded" in said and run.scan().damaged == {image} and not run.has(image)
+    with pytest.raises(UserError, match=f"{image}.csv is cut or edited; give the same command again"):
+        run.table(image)
+    run.write(image, table.to_dict("records"), {})
+    assert run.has(image) and look(tmp_path)[0] == 0 and path.is_file()
+
+
+def test_a_record_that_is_moved_aside_this_moment_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = recorded(tmp_path)
+    there = contents.loose(run.folder)
+    run.set_aside(ImageId(1, 0))
+    monkeypatch.setattr(contents, "loose", lambda _: there)
+    assert {image.prompt for image in run.scan().recorded} == {0, 2, 3} == {image.prompt for image in run.records()}
+
+
+def test_a_file_that_may_not_be_read_is_a_problem_of_its_run(tmp_path: Path, look: Shown, monkeypatch) -> None:
+    def refused(path: Path) -> bytes:  # by a double: whoever is root may read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    recorded(tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    code, said = look(tmp_path)
+    assert code == 1 and "0 of 0 images" in said and "0000-0.csv" in said
 
 
 def test_a_plan_reads_no_cost_from_damaged_records(tmp_path: Path) -> None:

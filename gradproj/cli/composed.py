@@ -4,6 +4,7 @@
 become ``UserError`` and ``Incomplete``, by type.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -28,6 +29,17 @@ class Composed(NamedTuple):
 
     settings: dict[str, Any]
     model: str
+
+
+def parser(usage: str, description: str | None) -> argparse.ArgumentParser:
+    """For a verb with options of its own beside a run's arguments, which ``parse_known_args`` leaves as they are."""
+    return argparse.ArgumentParser(
+        prog=" ".join(usage.split()[:2]),
+        usage=usage,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def each(arguments: list[str], task: Task, program: str) -> None:

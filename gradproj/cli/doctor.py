@@ -46,13 +46,7 @@ def _prompts() -> doctor.Check:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gradproj doctor",
-        usage="gradproj doctor [--json] [--quick] [-m] [KEY=VALUE ...]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = composed.parser("gradproj doctor [--json] [--quick] [-m] [KEY=VALUE ...]", __doc__)
     parser.add_argument("--json", action="store_true", help="the same for a program")
     parser.add_argument("--quick", action="store_true", help="compare the weights' sizes alone: hashes take 1 s a GB")
     return parser

@@ -42,13 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gradproj fetch",
-        usage="gradproj fetch [--list] [--diversity] [--prompts] [-m] [KEY=VALUE ...]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = composed.parser("gradproj fetch [--list] [--diversity] [--prompts] [-m] [KEY=VALUE ...]", __doc__)
     parser.add_argument("--list", action="store_true", help="only list: sizes, licence, access, where it goes")
     parser.add_argument("--diversity", action="store_true", help="the Inception for gradproj diversity, too (96 MB)")
     parser.add_argument("--prompts", action="store_true", help="the T2I-CompBench++ prompts, too (prompts=t2i)")
@@ -69,21 +63,23 @@ def _asked(runs: Sequence[dict[str, Any]], diversity: bool) -> "Asked":
 
 
 def _listed(seen: "Outlook") -> int:
-    if wrong := [
-        one.refused or one.trouble for one in (*seen.repositories, *seen.addresses) if one.refused or one.trouble
-    ]:
+    """``Incomplete`` where some of what is still to come cannot be had; returns 0."""
+    coming = [one for one in seen.repositories if one.refused or one.missing or not one.files]
+    troubles = [one.refused or one.trouble for one in (*coming, *(one for one in seen.addresses if not one.here))]
+    if wrong := list(filter(None, troubles)):
         raise Incomplete("\n".join(dict.fromkeys(wrong)))
     return 0
 
 
 def _fetch(asked: "Asked", runs: Sequence[dict[str, Any]]) -> None:
     """Fetch, hash, and make the parts of every run without a network."""
+    from gradproj.execution import weights
     from gradproj.execution.settings.parts import parts
     from gradproj.pretrained import fetching
 
     proof = fetching.fetch(asked)
     with fetching.offline():
-        for settings in runs:
+        for settings in weights.different(runs):
             parts({**settings, "device": "cpu"})  # on a login node, too
     if proof.files:
         print(f"{proof.files} files, {proof.bytes / 1e9:.2f} GB: every size and hash is right, without a network")

@@ -52,12 +52,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gradproj verify",
-        usage="gradproj verify [--json] [KEY=VALUE ...]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = composed.parser("gradproj verify [--json] [KEY=VALUE ...]", __doc__)
     parser.add_argument("--json", action="store_true", help="print the page itself")
     return parser

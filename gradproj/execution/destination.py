@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradproj.execution.trajectory import Rows
 from gradproj.optimize import Step
-from gradproj.runs import progress
+from gradproj.runs import latents, progress
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 
@@ -81,7 +81,7 @@ class Records:
         if made.note:
             progress.note(self.run, image, made.note)
         if self.latents:
-            self.run.save_latent(image, made.latent.cpu().numpy())
+            latents.save(self.run, image, made.latent.cpu().numpy())
         self.run.write(image, made.rows, {"start": made.start, "kept": made.kept}, made.facts)
 
     def fail(self, image: ImageId, reason: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import load_file
+import torch
 from torch import Tensor
 
 from gradproj.execution import protocol
@@ -17,7 +17,7 @@ from gradproj.execution.rehearsal import encode_all
 from gradproj.execution.settings import keys
 from gradproj.execution.trajectory import Rows
 from gradproj.optimize import Step
-from gradproj.runs import progress, scores
+from gradproj.runs import latents, progress, scores
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 from gradproj.runs.pictures import open_rgb
@@ -119,5 +119,5 @@ class Kept:
 
 def _saved(run: Run, image: ImageId) -> Tensor | None:
     """The latent that the run saved of its kept picture (``save=[picture,latent]``); None where there is none."""
-    path = run.latent(image)
-    return load_file(path)["latent"] if path.exists() else None
+    latent = latents.read(run, image)
+    return None if latent is None else torch.from_numpy(latent)

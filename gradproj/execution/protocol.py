@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gradproj.errors import UserError
@@ -55,11 +56,25 @@ def score(name: str, reward: Any, pictures: Sequence[Any], prompts: Sequence[str
 def blaming(name: str, part: Any, call: str) -> Iterator[None]:
     """Tell a mistake in the code of ``part`` as a ``UserError`` with the file and line where it is."""
     try:
-        yield
+        with keeping_dtype(f"{described(name, part)}: {call}"):
+            yield
     except (*MISTAKES, *ENDINGS) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{described(name, part)}: {call} raised {reason} ({place.filename}:{place.lineno})") from error
+
+
+@contextmanager
+def keeping_dtype(who: str) -> Iterator[None]:
+    """``UserError`` where ``who`` leaves torch with another default dtype, by which every other part would break."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        after = torch.get_default_dtype()
+        torch.set_default_dtype(before)
+    if after is not before:
+        raise UserError(f"{who} set torch's default dtype to {after}, for every part: give dtype={after} where needed")
 
 
 def _one_each(name: str, reward: Any, call: str, answer: Any, count: int) -> Tensor:

@@ -24,7 +24,7 @@ from gradproj.execution.settings.parts import check_parts, parts
 from gradproj.execution.trajectory import ImageTrajectory, to_pictures
 from gradproj.files import place
 from gradproj.optimize import Step
-from gradproj.runs import environment
+from gradproj.runs import environment, latents
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import LOOP, ImageId, target, target_label
 from gradproj.runs.pictures import open_rgb
@@ -80,7 +80,7 @@ def replay(
         _restore(run, image, again, pictures, hashes)
     if same and latent:
         run.images.mkdir(exist_ok=True)
-        run.save_latent(image, made.kept(experiment.keep)[1].cpu().numpy())
+        latents.save(run, image, made.kept(experiment.keep)[1].cpu().numpy())
         print(run.latent(image))
     if gif:
         for path in animate(run, image, pictures):

@@ -13,12 +13,16 @@ from gradproj.pretrained.survey import Asked, survey
 PARTS = ("model", "method", "rewards")
 
 
+def different(runs: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    """Of ``runs`` (settings) one for each choice of parts: the shards of a sweep have the same."""
+    return {json.dumps([run[key] for key in PARTS], sort_keys=True, default=str): run for run in runs}.values()
+
+
 def needed(runs: Iterable[Mapping[str, Any]]) -> tuple[Asked, list[str]]:
     """What the models and rewards of ``runs`` (settings) ask for, each once; and why parts of them cannot be made."""
     refused: dict[str, None] = {}
-    different = {json.dumps([run[key] for key in PARTS], sort_keys=True, default=str): run for run in runs}
     with survey() as asked:
-        for settings in different.values():  # the shards of a sweep have the same parts
+        for settings in different(runs):
             try:
                 with suppress(NotHere):  # what is asked for is noted, and not given
                     parts({**settings, "device": "cpu"})  # where there is no GPU, too: nothing is computed

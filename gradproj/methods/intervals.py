@@ -21,7 +21,7 @@ from scipy import special
 from torch import Tensor
 
 from gradproj.spectrum import compact, expand, peaks
-from gradproj.types import Method, OptimizerMaker, Positive, follow_gradient, stay
+from gradproj.types import Method, OptimizerMaker, Positive, projected
 
 
 def method(
@@ -38,16 +38,11 @@ def method(
     """
     onto_set = partial(confine, tile=tile, significance=significance)
 
-    def direction(latent: Tensor, reward_gradient: Tensor, rng) -> Tensor:
-        scaled = reward_gradient.flatten(1) / peaks(reward_gradient)
-        return onto_set(scaled / scaled.square().mean(dim=1, keepdim=True).sqrt()).view_as(reward_gradient)
+    def direction(gradient: Tensor) -> Tensor:
+        scaled = gradient.flatten(1) / peaks(gradient)
+        return onto_set(scaled / scaled.square().mean(dim=1, keepdim=True).sqrt()).view_as(gradient)
 
-    return Method(
-        optimizer,
-        direction=direction if project_gradient else follow_gradient,
-        retract=onto_set if project_latent else stay,
-        clip=clip,
-    )
+    return projected(optimizer, clip, direction if project_gradient else None, onto_set if project_latent else None)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from gradproj.spectrum import project
-from gradproj.types import Method, NotNegative, OptimizerMaker, Positive, follow_gradient, stay
+from gradproj.types import Method, NotNegative, OptimizerMaker, Positive, projected
 
 
 def method(
@@ -33,13 +33,7 @@ def method(
         raise ValueError("a clamp is for projected gradients: type method.project_gradient=true, or method.clamp=null")
     onto_set = partial(project, block=block, guard=guard)
 
-    def direction(latent: Tensor, reward_gradient: Tensor, rng) -> Tensor:
-        projected = onto_set(reward_gradient)
-        return projected if clamp is None else projected.clamp(-clamp, clamp)
+    def direction(gradient: Tensor) -> Tensor:
+        return onto_set(gradient) if clamp is None else onto_set(gradient).clamp(-clamp, clamp)
 
-    return Method(
-        optimizer,
-        direction=direction if project_gradient else follow_gradient,
-        retract=onto_set if project_latent else stay,
-        clip=clip,
-    )
+    return projected(optimizer, clip, direction if project_gradient else None, onto_set if project_latent else None)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradproj.spectrum import check_size, peaks, project_coefficients
-from gradproj.types import Method, OptimizerMaker, Positive, follow_gradient, stay
+from gradproj.types import Method, OptimizerMaker, Positive, projected
 
 
 def method(
@@ -28,16 +28,7 @@ def method(
 ) -> Method:
     """As ``ours``, by ``project_planes`` with blocks of ``block`` coefficients."""
     onto_set = partial(project_planes, block=block)
-
-    def direction(latent: Tensor, reward_gradient: Tensor, rng) -> Tensor:
-        return onto_set(reward_gradient)
-
-    return Method(
-        optimizer,
-        direction=direction if project_gradient else follow_gradient,
-        retract=onto_set if project_latent else stay,
-        clip=clip,
-    )
+    return projected(optimizer, clip, onto_set if project_gradient else None, onto_set if project_latent else None)
 
 
 @torch.no_grad()

@@ -114,7 +114,7 @@ def _fetch(repo: str, commit: str, patterns: Sequence[str], folder: Path, missin
         fetch()
         if absent := [name for name, file in missing.items() if not is_whole(folder / name, file)]:
             raise UserError(f"{repo}: {', '.join(absent)} did not come: remove {storage}, then type the same command")
-    if note.is_file():
+    if unchecked:  # though another process, which had all of it by then, may have removed the note
         damaged = list(_damaged(folder, sorted(unchecked)))
         note.unlink(missing_ok=True)
         if damaged:

@@ -3,7 +3,7 @@
 Nothing that lies there is passed over: a record counts, is damaged or is a stranger's. Imports no torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class Scan:
     """What lies in a run's folder for records."""
 
     recorded: dict[ImageId, Mapping[str, str]] = field(default_factory=dict)  # image -> its pictures' hashes
-    damaged: set[ImageId] = field(default_factory=set)  # the seal is wrong: to be made again
+    damaged: set[ImageId] = field(default_factory=set)  # the seal is wrong, or it is no file: to be made again
     strangers: list[str] = field(default_factory=list)  # another run's or image's record, a line each with what to do
 
 
@@ -32,16 +32,33 @@ def loose(folder: Path) -> dict[str, Path]:
     return {name: images / f"{name}.csv" for name in sorted(path.stem for path in images.glob("[!.]*.csv"))}
 
 
+def content(path: Path) -> bytes | None:
+    """What a record's file holds; nothing where it is a folder or a link to nothing; None where it is gone by now."""
+    try:
+        return path.read_bytes()
+    except IsADirectoryError:
+        return b""
+    except FileNotFoundError:  # another worker may have moved a damaged one aside this moment
+        return b"" if path.is_symlink() else None
+
+
+def read(folder: Path) -> Iterator[tuple[str, str, bytes]]:
+    """The name of every record in images/, what messages call it, and what it holds."""
+    for name, path in loose(folder).items():
+        if (held := content(path)) is not None:
+            yield name, str(path), held
+
+
 def scan(owner: Owner) -> Scan:
     """Look at every record, packed or not; 100,000 take seconds. ``UserError`` for a damaged archive."""
     found = Scan()
-    for name, path in loose(owner.folder).items():
-        _sort(found, owner, name, str(path), path.read_bytes())
-    for name, content in archive.members(owner.folder / PACKED):
+    for name, where, held in read(owner.folder):
+        _sort(found, owner, name, where, held)
+    for name, held in archive.members(owner.folder / PACKED):
         where = inside(owner.folder, name)
-        if unlabelled(content) is None:
+        if unlabelled(held) is None:
             raise UserError(f"{where} is cut or edited inside the archive; restore the archive")
-        _sort(found, owner, name, where, content)
+        _sort(found, owner, name, where, held)
     return found
 
 
@@ -57,14 +74,14 @@ def records(owner: Owner) -> dict[ImageId, bytes]:
 
     ``UserError`` names the first that is damaged or not this run's, or that stands twice with other content.
     """
-    files = {name: (str(path), path.read_bytes()) for name, path in loose(owner.folder).items()}
+    files = {name: (where, held) for name, where, held in read(owner.folder)}
     packed = dict(archive.members(owner.folder / PACKED))
     for name in files.keys() & packed.keys():
         if files[name][1] != packed[name]:  # equal twins are what a kill during pack or unpack leaves
             raise UserError(f"{owner.folder}: image {name} differs in images/ and in {PACKED}; remove one of the two")
     every = {name: (inside(owner.folder, name), content) for name, content in packed.items()} | files
-    read = {name: checked(owner, name, *every[name]) for name in sorted(every)}
-    return {ImageId.parse(name): csv for name, csv in read.items()}
+    csvs = {name: checked(owner, name, *every[name]) for name in sorted(every)}
+    return {ImageId.parse(name): csv for name, csv in csvs.items()}
 
 
 def checked(owner: Owner, name: str, where: str, content: bytes) -> bytes:

@@ -20,7 +20,6 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 from PIL.Image import Image as Picture
-from safetensors.numpy import save
 
 from gradproj.errors import UserError
 from gradproj.files import place
@@ -117,11 +116,6 @@ class Run:
         """The safetensors file of the kept picture's latent, where a run saves it."""
         return self.images / f"{image}.safetensors"
 
-    def save_latent(self, image: ImageId, latent: NDArray[np.float32]) -> None:
-        """Place the latent (*latent) of the kept picture; the file's metadata say whose it is, as a record's label."""
-        label = json.dumps(self.owner.label(image), sort_keys=True)  # in one entry: their order is not fixed
-        place(self.latent(image), save({"latent": np.ascontiguousarray(latent)}, {"label": label}))
-
     @property
     def owner(self) -> Owner:
         """Whom the records in this folder are to belong to."""
@@ -146,10 +140,8 @@ class Run:
 
     def table(self, image: ImageId) -> pd.DataFrame:
         """The image's record: a row per step, columns of float64, NaN where blank. ``UserError`` where it has none."""
-        path, where = self.record(image), str(self.record(image))
-        if path.exists():
-            content = path.read_bytes()
-        else:
+        where, content = str(self.record(image)), contents.content(self.record(image))
+        if content is None:
             where = contents.inside(self.folder, str(image))
             content = dict(archive.members(self.folder / PACKED)).get(str(image))
         if content is None:
@@ -208,7 +200,5 @@ class Run:
 
     def _opened(self, image: ImageId) -> tuple[dict[str, Any], bytes] | None:
         """The label and CSV of the loose record; None where there is none, or a damaged one."""
-        try:
-            return unlabelled(self.record(image).read_bytes())
-        except FileNotFoundError:
-            return None
+        content = contents.content(self.record(image))
+        return None if content is None else unlabelled(content)

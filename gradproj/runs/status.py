@@ -64,7 +64,7 @@ def status(run: Run) -> Status:
     """Look at one run. What cannot be read becomes a problem of the run, so that the other runs are still told of."""
     try:
         return _status(run)
-    except UserError as error:
+    except (UserError, OSError) as error:  # OSError: a file that is somebody else's
         return Status(run, 0, 0, problems=[str(error)])
 
 

@@ -39,15 +39,27 @@ from .count import Live
 from .kernels import gpu_kernels
 
 META, SIDE = torch.device("meta"), 512  # pixels of the picture that is judged
-Row = dict[str, Any]
-HUGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "intermediate_size": 5120}
-LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-TEXT_H = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-TEXT_G = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 20, "intermediate_size": 5120}
-TEXT_L = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
-GEMMA = {"vocab_size": 256000, "hidden_size": 2304, "num_hidden_layers": 26, "intermediate_size": 9216, "head_dim": 256}
+Row = dict[str, Any]  # the sizes below are those of the published config.json files
+HUGE: Row = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "intermediate_size": 5120}
+LARGE: Row = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+TEXT_G: Row = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 20, "intermediate_size": 5120}
+TEXT_L: Row = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+GEMMA: Row = {
+    "vocab_size": 256000,
+    "hidden_size": 2304,
+    "num_hidden_layers": 26,
+    "intermediate_size": 9216,
+    "head_dim": 256,
+}
 GEMMA |= {"num_attention_heads": 8, "num_key_value_heads": 4}
-T5 = {"d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "feed_forward_proj": "gated-gelu"}
+T5: Row = {
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "feed_forward_proj": "gated-gelu",
+}
 
 TEXT_ENCODERS: Mapping[str, tuple[Callable[[], nn.Module], ...]] = {  # of configs/model's pipelines
     "flux": (lambda: CLIPTextModel(CLIPTextConfig(**TEXT_L)), lambda: T5EncoderModel(T5Config(vocab_size=32128, **T5))),
@@ -55,7 +67,7 @@ TEXT_ENCODERS: Mapping[str, tuple[Callable[[], nn.Module], ...]] = {  # of confi
         lambda: CLIPTextModel(CLIPTextConfig(**TEXT_L)),
         lambda: CLIPTextModelWithProjection(CLIPTextConfig(projection_dim=1280, **TEXT_G)),
     ),
-    "sd_turbo": (lambda: CLIPTextModel(CLIPTextConfig(**{**TEXT_H, "num_hidden_layers": 23})),),
+    "sd_turbo": (lambda: CLIPTextModel(CLIPTextConfig(**{**LARGE, "num_hidden_layers": 23})),),
     "sana_sprint": (lambda: Gemma2Model(Gemma2Config(**GEMMA)),),
 }
 
@@ -89,13 +101,13 @@ def _counted(name: str, reward: Any, network: nn.Module, text: Any, text_paramet
 
 def _huge(kind: type[Any]) -> tuple[Any, nn.Module, Tensor, int]:
     with META:
-        config = CLIPConfig(text_config=TEXT_H, vision_config={**HUGE, "patch_size": 14}, projection_dim=1024)
+        config = CLIPConfig(text_config=LARGE, vision_config={**HUGE, "patch_size": 14}, projection_dim=1024)
         network = CLIPModel(config).eval().requires_grad_(False)
         text = torch.empty(1, 1024)
     whole = parameters(network)
     for half in TEXT:
         setattr(network, half, None)
-    reward = kind.__new__(kind)
+    reward: Any = object.__new__(kind)
     reward.size, reward.tower = 224, SimpleNamespace(network=network)
     return reward, network, text, whole - parameters(network)
 

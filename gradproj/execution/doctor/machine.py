@@ -78,8 +78,9 @@ def results(command: Command) -> Check:
     for folder in sorted({Path(settings["results"]).absolute() for settings in command.runs}):
         there = next(path for path in (folder, *folder.parents) if path.exists())
         free[folder] = shutil.disk_usage(there).free
-        if not os.access(there, os.W_OK):
-            return Check("results", "wrong", f"{there} cannot be written to", "type results=FOLDER")
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            reason = "cannot be written to" if there.is_dir() else "is no folder"
+            return Check("results", "wrong", f"{there} {reason}", "type results=FOLDER")
         if free[folder] < LITTLE:
             return Check("results", "wrong", f"{there} has {free[folder] / 1e9:.2f} GB free", "type results=FOLDER")
     return Check("results", "OK", f"{', '.join(map(str, free))}, {min(free.values()) / 1e9:.1f} GB free")

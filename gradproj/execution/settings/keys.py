@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,11 +75,7 @@ def check(config: DictConfig) -> dict[str, Any]:
     _check_counts(settings)
     if not settings["results"].strip():
         raise UserError("results must be a folder, got an empty text: type results=PATH")
-    if settings["results"].startswith("~"):
-        raise UserError(
-            f"results={settings['results']}: the shell did not replace ~ by your home folder: "
-            f"type results={Path(settings['results']).expanduser()}"
-        )
+    _check_place(settings["results"])
     return settings | {"reward": _target(settings)}
 
 
@@ -99,6 +96,14 @@ def _check_counts(settings: Mapping[str, Any]) -> None:
         given = settings[key] if isinstance(settings[key], list) else [settings[key] or 0]
         if max(given) > most:
             raise UserError(f"{key} must be at most {most}, got {max(given)}")
+
+
+def _check_place(results: str) -> None:
+    """No ``~`` and no variable that a shell would have replaced: a folder of that name would be made."""
+    meant = os.path.expandvars(os.path.expanduser(results))  # noqa: PTH111  # pathlib's raises for an unknown user
+    if meant != results or results.startswith(("~", "$")):
+        advice = f"results={meant}" if meant != results else "the whole path, results=/..."
+        raise UserError(f"results={results}: ~ and $ are the shell's, which did not replace them: type {advice}")
 
 
 def _check_parts(plain: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The command line before Hydra composes it, by Hydra's own grammar; and Hydra's complaints, each in one line."""
 
 import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from gradproj.errors import UserError
 from gradproj.execution.settings.typed import suggest
 
 PACKAGE = Path(__file__).parents[2]
+TERM = re.compile(r"(?<!\$)[{,]\s*\w+\s*:")  # of a mix of rewards, as it is typed
 COMPLAINTS = (HydraException, yaml.YAMLError)  # what composing raises besides OmegaConf's own; see ``explained``
 
 
@@ -42,6 +44,8 @@ def understood(arguments: Sequence[str]) -> list[str]:
                 raise UserError(
                     f"{override.input_line!r} is not a choice of {key}: expected {', '.join(_choices(configs / key))}"
                 )
+        if key == "reward" and len(TERM.findall(override.input_line or "")) > len(list(_terms(override))):
+            raise UserError(f"{override.input_line!r} names a reward twice, and only the last weight would count")
     return choose_rewards(arguments, configs / "rewards")
 
 
@@ -58,7 +62,7 @@ def choose_rewards(arguments: Sequence[str], folder: Path) -> list[str]:
         return list(arguments)
     at = keys.index("reward")
     target = overrides[at]
-    names = {name for name in (_names(target) if target else ()) if (folder / f"{name}.yaml").is_file()}
+    names = {name for name in map(str, _terms(target) if target else ()) if (folder / f"{name}.yaml").is_file()}
     for file in sorted(folder.glob("*.yaml")):
         if names and names <= set(_members(file)):
             return [*arguments[: at + 1], f"rewards={file.stem}", *arguments[at + 1 :]]  # beside its like: argparse
@@ -99,7 +103,8 @@ def explained(error: Exception) -> str:
 def _unreadable(override: str, reason: str) -> str:
     key, _, value = override.partition("=")
     if value.startswith("~"):
-        return f"{override}: here ~ is not your home folder: type {key}={os.path.expanduser(value)}"  # noqa: PTH111
+        meant = os.path.expanduser(value)  # noqa: PTH111  # pathlib's raises for an unknown user
+        return f"{override}: here ~ is not your home folder: type {key}={meant if meant != value else '/...'}"
     reason = " ".join(reason.split("See https")[0].split())
     advice = """quote what the shell would change, such as 'prompts=["a red ring"]'"""
     return f"{override!r} cannot be read ({reason}): it must be KEY=VALUE; {advice}"
@@ -135,9 +140,9 @@ def _values(override: Override) -> Iterator[Any]:
     return (value.text if isinstance(value, QuotedString) else value for value in values)
 
 
-def _names(override: Override) -> set[str]:
+def _terms(override: Override) -> Iterator[Any]:
     """The rewards that ``reward=...`` names: by itself, in a mix, or in a list to sweep over."""
-    return {str(name) for value in _values(override) for name in (value if isinstance(value, dict) else [value])}
+    return (name for value in _values(override) for name in (value if isinstance(value, dict) else [value]))
 
 
 def _members(file: Path) -> list[str]:

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from gradproj.errors import UserError, all_of
 from gradproj.execution import devices
+from gradproj.execution.protocol import keeping_dtype
 from gradproj.execution.settings.typed import STRICT, checked
 from gradproj.pretrained import asking
 from gradproj.runs.naming import target
@@ -104,11 +105,11 @@ def _build(value: Any) -> Any:
     arguments = {name: _build(item) for name, item in value.arguments.items()}
     if value.unfinished:
         return partial(value.target, **arguments)
+    name = getattr(value.target, "__qualname__", value.target)
     try:
-        with asking.part(value.key, arguments.get("source")):
+        with asking.part(value.key, arguments.get("source")), keeping_dtype(f"{value.key}: {name}"):
             return value.target(**arguments)
     except FAILED as error:
-        name = getattr(value.target, "__qualname__", value.target)
         reason = " ".join(str(error).split())
         raise UserError(f"{value.key}: {name} cannot be made: {type(error).__name__}: {reason}") from error
 
