@@ -24,7 +24,7 @@ import yaml
 
 MIX = "{shapes_aesthetic:1,shapes_matcher:5}"
 LIKE = "shapes_aesthetic"  # the target whose rates and weights the mix takes, which is not tuned itself
-STEPS = 100  # of the common protocol: `steps` in configs/model/shapes.yaml
+STEPS = 100  # of every run but the native ones of MPGR, PRNO and ReNO, which have their own
 NATIVE = {"mpgr": 500, "prno": 100, "reno": 49, "ours": STEPS, "none": STEPS}  # the last two to set them against
 COST = {"prno": 2.5}  # of a step, in steps of none
 SWEEPS = {
@@ -53,14 +53,14 @@ def main_commands() -> Commands:
     costs: list[tuple[float, list[str]]] = []  # in images x steps of none
     for sweep, images in SWEEPS.items():
         folder = f"results=results/miniature_{sweep}"
-        costs.append((images * STEPS, ["-m", f"+sweep={sweep}", "model=shapes", "batch=32", folder]))
+        costs.append((images * STEPS, ["-m", f"+sweep={sweep}", "model=shapes", f"steps={STEPS}", "batch=32", folder]))
     for method in tuning.METHODS:
         images_and_steps = 64 * 4 * STEPS * COST.get(method, 1)
-        four = [*common, "seeds=[1,2,3,4]", f"method={method}"]
+        four = [*common, f"steps={STEPS}", "seeds=[1,2,3,4]", f"method={method}"]
         costs += [(images_and_steps, [*four, f"reward={target}"]) for target in tuning.TARGETS]
         costs.append((images_and_steps, [*four, f"reward={MIX}", *_tuned(method)]))
     for method, steps in NATIVE.items():
-        native = [*common, "seeds=2", "protocol=native", f"method={method}"]
+        native = [*common, f"steps={steps}", "seeds=2", "protocol=native", f"method={method}"]
         costs += [(64 * 2 * steps * COST.get(method, 1), [*native, f"reward={target}"]) for target in tuning.TARGETS]
     return [command for _, command in sorted(costs, key=lambda pair: -pair[0])]
 
