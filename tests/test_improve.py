@@ -134,10 +134,9 @@ def test_objects_give_what_the_batches_record_of_them(tmp_path: Path) -> None:
 
 
 def test_objects_of_gradproj_give_what_their_names_give() -> None:
-    named = improve(PROMPTS[0], reward="shapes_matcher", rewards=["shapes_matcher"], method="none", steps=2)[0]
-    adam = improve(
-        PROMPTS[0], Shapes(), ShapesMatcher(), method="none", steps=2, overrides=["method.optimizer.lr=0.02"]
-    )
+    rest = {"method": "none", "steps": 2, "overrides": ["method.optimizer.lr=0.02"]}  # a part has no tuned rate
+    named = improve(PROMPTS[0], reward="shapes_matcher", rewards=["shapes_matcher"], **rest)[0]
+    adam = improve(PROMPTS[0], Shapes(), ShapesMatcher(), **rest)
     assert list(adam[0].scores) == ["ShapesMatcher"]
     assert adam[0].kept.tobytes() == named.kept.tobytes()
     assert adam[0].scores["ShapesMatcher"] == named.scores["shapes_matcher"]
