@@ -36,7 +36,10 @@ class Model(Protocol):
     A model with ``wants_gpu = True`` is not run on a processor unless a person says so. One that makes a backward pass
     again where its number type's range does not do may have ``halvings``: (b,) int64, how often it did for each sample
     of the last ``generate``. A model of a published pipeline may have ``published(latent, prompts)``: the pictures by
-    the published code, to which ``gradproj verify`` holds those of ``generate``.
+    the published code, to which ``gradproj verify`` holds its own.
+
+    A model whose ``generate`` is only near the picture to judge it by may have ``render(latent, condition)``: that
+    picture, without gradient, which is scored and saved in place of the climb's; ``render = None``: they are one.
     """
 
     @property

@@ -1,7 +1,7 @@
 """What a run is: a model, a method, the rewards and the numbers of the loop. Knows nothing of folders or settings."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -60,13 +60,29 @@ class Experiment:
     ) -> BatchTrajectory:
         """What is kept of a batch whose ``steps`` (of ``iterate`` on the same images) are taken one after another.
 
-        ``see(step, rows)`` is called after each, with the row that each image has of it.
+        ``see(step, rows)`` is called after each, with the row that each image has of it. Scored steps have their
+        ``official`` pictures.
         """
         prompts = [self.prompts[prompt] for prompt, _ in images]
         trajectory = BatchTrajectory(self.rewards, prompts, self.steps, self.score_every)
         for step in steps:
+            if step.index in trajectory.scored:
+                step = self.official(step, images)
             trajectory.add(step)
             if see:
                 see(step, [dict(image.rows[-1]) for image in trajectory.images])
-        trajectory.score_best()
+        trajectory.score_best(self._render)
         return trajectory
+
+    def official(self, step: Step, images: Sequence[ImageId]) -> Step:
+        """``step`` with the pictures that are scored and saved, where those of the climb are others."""
+        drawn = self._render(step.latent, [self.prompts[prompt] for prompt, _ in images])
+        return step if drawn is None else replace(step, image=drawn)
+
+    def _render(self, latent: Tensor, prompts: Sequence[str]) -> Tensor | None:
+        """The pictures that are scored and saved, (b, 3, h, w); None where they are those of the climb."""
+        render = getattr(self.model, "render", None)
+        if render is None:
+            return None
+        with protocol.blaming("model", self.model, "render"):
+            return render(latent, self.model.encode(prompts))

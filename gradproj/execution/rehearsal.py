@@ -121,7 +121,10 @@ def _try_model(experiment: Experiment) -> None:
     model = experiment.model
     with torch.no_grad(), protocol.blaming("model", model, "generate"):
         latent = torch.randn(1, *model.latent_shape, generator=generator("check", 0, 0)).to(model.device)
-        image = model.generate(latent, model.encode(experiment.prompts[:1]))
+        condition = model.encode(experiment.prompts[:1])
+        image = model.generate(latent, condition)
+        if getattr(model, "render", None):
+            model.render(latent, condition)  # type: ignore[attr-defined]
     if not isinstance(image, Tensor) or image.dtype != torch.float32 or image.shape[:2] != (1, 3) or image.ndim != 4:
         came = f"{image.dtype} of shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
         raise UserError(

@@ -141,7 +141,7 @@ def _again(experiment: Experiment, image: ImageId, batch: int) -> tuple[ImageTra
 
     def keeping(steps: Iterable[Step]) -> Iterator[Step]:
         for step in steps:
-            pictures[step.index] = to_pictures(step.image[:1])[0]
+            pictures[step.index] = to_pictures(experiment.official(step, copies).image[:1])[0]
             yield step
 
     copies = [image] * batch

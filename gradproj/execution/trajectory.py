@@ -1,7 +1,7 @@
 """What is kept of the images of one batch on their way: a row per step, official scores, pictures and latents."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,11 +88,17 @@ class BatchTrajectory:
         if scored:
             self._score(self.images, [image.rows[-1] for image in self.images], step.image)
 
-    def score_best(self) -> None:
-        """Score the best step's picture too, of the images whose best step was not scored on the way."""
+    def score_best(self, render: Callable[[Tensor, Sequence[str]], Tensor | None] = lambda *_: None) -> None:
+        """Score the best step's picture too, of the images whose best step was not scored on the way.
+
+        ``render(latents, prompts)``: the pictures to score, None where those of the steps are.
+        """
         behind = [image for image in self.images if not self.rewards.keys() <= image.rows[image.best_step].keys()]
         if behind:
             rows = [image.rows[image.best_step] for image in behind]
+            drawn = render(torch.stack([image.best_latent for image in behind]), [image.prompt for image in behind])
+            for image, picture in zip(behind, [] if drawn is None else drawn, strict=drawn is not None):
+                image.best = picture
             self._score(behind, rows, torch.stack([image.best for image in behind]))
 
     def _rows(self, step: Step, scored: bool) -> list[dict[str, float]]:

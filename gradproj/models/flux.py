@@ -12,7 +12,8 @@ from gradproj.errors import UserError
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
 from gradproj.pretrained.one_step import OneStepModel, Resolution
 from gradproj.pretrained.quantized import Quantization, check_quantization
-from gradproj.types import Image, Latent
+from gradproj.pretrained.tiny_decoder import Decoder
+from gradproj.types import Latent
 
 
 class Flux(OneStepModel):
@@ -41,10 +42,11 @@ class Flux(OneStepModel):
         source: PipelineSource,
         memory: PipelineMemory,
         quantization: Quantization = "none",  # runs from before there was another have none in their config.yaml
+        decoder: Decoder = "full",
     ) -> None:
         check_quantization(quantization, dtype)
         self.text_length, self.flattening, self.quantization = text_length, flattening, quantization
-        super().__init__(resolution, dtype, source, memory)
+        super().__init__(resolution, dtype, source, memory, decoder)
         channels, side = self.latent_shape[0], self.side
         packed, unpacked = (side**2, channels), (channels // 4, 2 * side, 2 * side)
         self.latent_shape = packed if flattening == "packed" else unpacked
@@ -70,7 +72,7 @@ class Flux(OneStepModel):
             latent = FluxPipeline._pack_latents(latent, *latent.shape)
         return {**super().calling(latent), "max_sequence_length": self.text_length}
 
-    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+    def denoise(self, latent: Latent, condition: dict[str, Tensor]) -> Tensor:
         side, pipeline = self.side, self.pipeline
         if self.flattening == "unpacked":
             latent = pipeline._pack_latents(latent, len(latent), latent.shape[1], 2 * side, 2 * side)
@@ -83,5 +85,7 @@ class Flux(OneStepModel):
             return_dict=False,
         )
         clean = latent - velocity.to(latent.dtype)  # x0 = x - v
-        clean = pipeline._unpack_latents(clean, self.resolution, self.resolution, self.scale)
-        return self.decode(clean / self.decoder.config.scaling_factor + self.decoder.config.shift_factor)
+        return pipeline._unpack_latents(clean, self.resolution, self.resolution, self.scale)
+
+    def unscaled(self, clean: Tensor, config: Any) -> Tensor:
+        return clean / config.scaling_factor + config.shift_factor

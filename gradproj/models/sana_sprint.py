@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from gradproj.errors import UserError
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
 from gradproj.pretrained.one_step import OneStepModel, Resolution
-from gradproj.types import Image, Latent
+from gradproj.pretrained.tiny_decoder import Decoder
+from gradproj.types import Latent
 
 DEFAULTS = {
     name: parameter.default for name, parameter in inspect.signature(SanaSprintPipeline.__call__).parameters.items()
@@ -42,9 +43,10 @@ class SanaSprint(OneStepModel):
         guidance_scale: float,
         source: PipelineSource,
         memory: PipelineMemory,
+        decoder: Decoder = "full",
     ) -> None:
         self.guidance_scale = guidance_scale
-        super().__init__(resolution, dtype, source, memory)
+        super().__init__(resolution, dtype, source, memory, decoder)
         defaults = json.dumps([DEFAULTS["max_timesteps"], self.prompting()], sort_keys=True)
         self.weights["defaults of SanaSprintPipeline"] = hashlib.sha256(defaults.encode()).hexdigest()
 
@@ -69,7 +71,7 @@ class SanaSprint(OneStepModel):
     def decoder_blocks(self, decoder: Any) -> list[nn.Module]:
         return [block for stage in decoder.up_blocks for block in stage]
 
-    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+    def denoise(self, latent: Latent, condition: dict[str, Tensor]) -> Tensor:
         t = self.angle  # latent is N(0, 1); the trigonometric flow's x is sigma_data times it
         s = sin(t) / (cos(t) + sin(t))
         norm = sqrt(s**2 + (1 - s) ** 2)
@@ -82,5 +84,4 @@ class SanaSprint(OneStepModel):
             return_dict=False,
         )
         flow = ((1 - 2 * s) * (latent * norm) + (1 - 2 * s + 2 * s**2) * output.to(latent.dtype)) / norm  # F
-        clean = cos(t) * latent - sin(t) * flow  # x0 / sigma_data: sigma_data divides out
-        return self.decode(clean / self.decoder.config.scaling_factor)
+        return cos(t) * latent - sin(t) * flow  # x0 / sigma_data: sigma_data divides out

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradproj.pretrained.euler import EulerStep
 from gradproj.pretrained.one_step import OneStepModel
-from gradproj.types import Image, Latent
+from gradproj.types import Latent
 
 
 class SDTurbo(OneStepModel):
@@ -25,9 +25,8 @@ class SDTurbo(OneStepModel):
     def prompting(self) -> dict[str, Any]:
         return {"num_images_per_prompt": 1, "do_classifier_free_guidance": False}
 
-    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+    def denoise(self, latent: Latent, condition: dict[str, Tensor]) -> Tensor:
         noisy = latent * self.euler.start
         network_input = self.euler.network_input(noisy).to(self.dtype)
         (noise,) = self.network(network_input, self.euler.timestep, **condition, return_dict=False)
-        clean = self.euler.clean(noisy, noise.to(latent.dtype))  # x0 = x - sigma eps
-        return self.decode(clean / self.decoder.config.scaling_factor)
+        return self.euler.clean(noisy, noise.to(latent.dtype))  # x0 = x - sigma eps

@@ -13,12 +13,13 @@ from gradproj.pretrained.euler import EulerStep
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource, Text
 from gradproj.pretrained.one_step import Dtype, OneStepModel, Resolution
 from gradproj.pretrained.source import Component, fetch_component
-from gradproj.types import Image, Latent
+from gradproj.pretrained.tiny_decoder import Decoder
+from gradproj.types import Latent
 
 PUBLISHED, FIXED_VAE = "stabilityai/sdxl-turbo", "madebyollin/sdxl-vae-fp16-fix"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SDXLSource(PipelineSource):
     """``vae_repo``: see SDXLTurbo."""
 
@@ -40,8 +41,15 @@ class SDXLTurbo(OneStepModel):
     denoiser = "unet"
     answers = ("encoder_hidden_states", None, "text_embeds", None)
 
-    def __init__(self, resolution: Resolution, dtype: Dtype, source: SDXLSource, memory: PipelineMemory) -> None:
-        super().__init__(resolution, dtype, source, memory)
+    def __init__(
+        self,
+        resolution: Resolution,
+        dtype: Dtype,
+        source: SDXLSource,
+        memory: PipelineMemory,
+        decoder: Decoder = "full",
+    ) -> None:
+        super().__init__(resolution, dtype, source, memory, decoder)
         size = [resolution, resolution]
         self.size_and_crop = torch.tensor([*size, 0, 0, *size], dtype=self.dtype, device=self.device)
 
@@ -49,7 +57,8 @@ class SDXLTurbo(OneStepModel):
         vae = source.vae_repo
         if vae == "auto":
             vae = FIXED_VAE if source.repo == PUBLISHED else None
-        return partial(fetch_component, AutoencoderKL, vae, source.vae_revision) if vae else None
+        key = "model.source.vae_repo"
+        return partial(fetch_component, AutoencoderKL, vae, source.vae_revision, key) if vae else None
 
     @cached_property
     def pipeline(self) -> Any:
@@ -64,7 +73,7 @@ class SDXLTurbo(OneStepModel):
     def prompting(self) -> dict[str, Any]:
         return {"do_classifier_free_guidance": False}
 
-    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+    def denoise(self, latent: Latent, condition: dict[str, Tensor]) -> Tensor:
         noisy = latent * self.euler.start
         (noise,) = self.network(
             self.euler.network_input(noisy).to(self.dtype),
@@ -76,11 +85,9 @@ class SDXLTurbo(OneStepModel):
             },
             return_dict=False,
         )
-        clean = self.euler.clean(noisy, noise.to(latent.dtype))  # x0 = x - sigma eps
-        return self.decode(self._unscaled(clean))
+        return self.euler.clean(noisy, noise.to(latent.dtype))  # x0 = x - sigma eps
 
-    def _unscaled(self, clean: Tensor) -> Tensor:
-        config = self.decoder.config
+    def unscaled(self, clean: Tensor, config: Any) -> Tensor:
         if config.get("latents_mean") is None or config.get("latents_std") is None:
             return clean / config.scaling_factor
         mean, std = (

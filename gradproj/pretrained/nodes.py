@@ -21,18 +21,21 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
 RewardDtype = Literal["float32", "bfloat16", "float64"]  # float16 would round a reward's small gradients to zero
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PipelineSource:
     """A diffusers pipeline: a hub id (owner/name) at ``revision``, or a local folder, for which it says nothing.
 
     ``variant`` is the published files' (``fp16``: ``*.fp16.safetensors``), None for those without one. ``cache`` is the
-    folder of the prompts' embeddings.
+    folder of the prompts' embeddings. ``tiny_repo`` is the small decoder of ``decoder=tiny``, a hub id at
+    ``tiny_revision`` or a folder; None: there is none.
     """
 
     repo: Text
     revision: Text
     variant: Text | None
     cache: Text
+    tiny_repo: Text | None = None
+    tiny_revision: Text = "main"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from gradproj.errors import UserError, all_of
+from gradproj.pretrained import tiny_decoder
 from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
 from gradproj.pretrained.layout import latent_side
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
@@ -42,7 +43,14 @@ class OneStepModel:
     large: ClassVar[tuple[str, ...]] = ()  # the parts that ``quantization`` is about
     quantization: Quantization = "none"
 
-    def __init__(self, resolution: Resolution, dtype: Dtype, source: PipelineSource, memory: PipelineMemory) -> None:
+    def __init__(
+        self,
+        resolution: Resolution,
+        dtype: Dtype,
+        source: PipelineSource,
+        memory: PipelineMemory,
+        decoder: tiny_decoder.Decoder = "full",  # as quantization
+    ) -> None:
         self.dtype, self.device, self.resolution = getattr(torch, dtype), default_device(), resolution
         self.gradient_range = GradientRange(self.dtype)
         encoder_device = parse_device(memory.text_encoder_device, self.device)
@@ -56,8 +64,9 @@ class OneStepModel:
         replacement = self.find_replacement(source)
         self.picture = [self.denoiser] if replacement else [self.denoiser, "vae"]
         parts = [*self.text, *self.picture, "scheduler"]
-        self.replacement, small = all_of(
+        self.replacement, self.tiny, small = all_of(
             replacement or (lambda: None),
+            lambda: tiny_decoder.find(source) if decoder == "tiny" else None,
             lambda: fetch(source.repo, source.revision, source.variant, self.kind, parts),
         )
         config = small.config(self.denoiser)
@@ -66,13 +75,16 @@ class OneStepModel:
                 f"{source.repo}/{self.denoiser}/config.json has no in_channels: it is not of the kind needed"
             )
         self.scale = self._scale(self.replacement.config if self.replacement else small.config("vae"), source.repo)
+        if self.tiny:
+            tiny_decoder.expect_fit(self.tiny, config["in_channels"] // self.patch**2, self.scale)
         self.side = latent_side(resolution, self.scale * self.patch)
         self.scheduler = small.scheduler()
         self.plan(config, self.scheduler)
         self.latent_shape = (config["in_channels"], self.side, self.side)
         stored = dict.fromkeys(self.large, self.quantization) if self.quantization != "none" else {}
         self.source = replace(small, quantized=stored).with_weights()
-        self.weights = {**self.source.weights, **(self.replacement.weights if self.replacement else {})}
+        components = [component for component in (self.replacement, self.tiny) if component]
+        self.weights = {**self.source.weights, **{k: v for one in components for k, v in one.weights.items()}}
         self.embeddings = PromptEmbeddings(
             source=self.source,
             parts=self.text,
@@ -101,10 +113,16 @@ class OneStepModel:
         ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
         pipeline = self.source.load(self.picture, self.dtype, self.device, scheduler=self.scheduler, **ready)
         recompute(getattr(pipeline, self.denoiser), self.policies["checkpointing"])
-        recompute(
-            pipeline.vae.decoder, self.policies["decoder_checkpointing"], self.decoder_blocks(pipeline.vae.decoder)
-        )
+        if not self.tiny:  # else no gradient goes through it
+            decoder = pipeline.vae.decoder
+            recompute(decoder, self.policies["decoder_checkpointing"], self.decoder_blocks(decoder))
         return pipeline
+
+    @cached_property
+    def tiny_vae(self) -> Any:
+        """The small decoder of ``decoder=tiny``; loaded at its first use."""
+        assert self.tiny
+        return tiny_decoder.load(self.tiny, self.dtype, self.device, self.policies["decoder_checkpointing"])
 
     @property
     def network(self) -> Any:
@@ -113,8 +131,8 @@ class OneStepModel:
 
     @property
     def decoder(self) -> Any:
-        """The VAE without its encoder."""
-        return self.pipeline.vae
+        """What decodes in the climb: the VAE without its encoder, or the small one."""
+        return self.tiny_vae if self.tiny else self.pipeline.vae
 
     def plan(self, config: Mapping[str, Any], scheduler: Any) -> None:
         """Read the one step's constants from the scheduler; ``UserError`` where the pipeline's step is another one."""
@@ -137,12 +155,28 @@ class OneStepModel:
                 return f"{key}=blocks"
         return None
 
-    def draw(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
-        """The picture of the one step: what ``generate`` answers, but for the range of its gradient."""
+    def denoise(self, latent: Latent, condition: dict[str, Tensor]) -> Tensor:
+        """The one step: the clean latent (b, channels, h, w), in the denoiser's unit and the latent's number type."""
         raise NotImplementedError
 
+    def unscaled(self, clean: Tensor, config: Any) -> Tensor:
+        """The clean latent in the unit of the VAE with this ``config``, as diffusers' own pipeline has it."""
+        return clean / config.scaling_factor
+
     def generate(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
-        return self.gradient_range.through(lambda at: self.draw(at, condition), latent)
+        return self.gradient_range.through(
+            lambda at: self.decode(self.denoise(at, condition), self.decoder),
+            latent,
+        )
+
+    @property
+    def render(self) -> Callable[[Latent, dict[str, Tensor]], Image] | None:
+        """Where the climb has the small decoder: the pictures of the full one."""
+        return self._render if self.tiny else None
+
+    @torch.no_grad()
+    def _render(self, latent: Latent, condition: dict[str, Tensor]) -> Image:
+        return self.decode(self.denoise(latent, condition), self.pipeline.vae)
 
     @property
     def halvings(self) -> Tensor:
@@ -173,7 +207,7 @@ class OneStepModel:
         release()
         return images
 
-    def decode(self, latent: Tensor) -> Image:
-        """The picture of the decoder's own input, in the latent's number type."""
-        (image,) = self.decoder.decode(latent.to(self.decoder.dtype), return_dict=False)
-        return self.pipeline.image_processor.denormalize(image.to(latent.dtype))
+    def decode(self, clean: Tensor, vae: Any) -> Image:
+        """The picture that ``vae`` makes of the clean latent, in the latent's number type."""
+        (image,) = vae.decode(self.unscaled(clean, vae.config).to(vae.dtype), return_dict=False)
+        return self.pipeline.image_processor.denormalize(image.to(clean.dtype))

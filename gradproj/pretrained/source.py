@@ -149,12 +149,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Component:
-    """A single network in a folder: ``config.json`` beside ``diffusion_pytorch_model.safetensors``."""
+    """A single network in a folder: ``config.json`` beside ``diffusion_pytorch_model.safetensors``.
+
+    ``key`` is the setting that names it, for messages.
+    """
 
     folder: Path
     kind: type[Any]
     weights: Mapping[str, str]  # {hub id: commit}, or {file: sha256} for a local folder
     commit: str | None
+    key: str
+
+    @property
+    def name(self) -> str:
+        """Its hub id, or its folder."""
+        return next(iter(self.weights)) if self.commit else str(self.folder)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -163,10 +172,9 @@ class Component:
     def load(self, dtype: torch.dtype) -> Any:
         """The network, its weights fetched if they are not here."""
         if self.commit is not None:
-            hub.snapshot(next(iter(self.weights)), self.commit, COMPONENT)
+            hub.snapshot(self.name, self.commit, COMPONENT)
         try:
-            label = next(iter(self.weights)) if self.commit else str(self.folder)
-            return load_network(self.kind, self.folder, label, dtype, f"model.source.vae_repo={ANOTHER}")
+            return load_network(self.kind, self.folder, self.name, dtype, f"{self.key}={ANOTHER}")
         except LOADING as error:
             raise UserError(f"{self.folder} cannot be loaded as {self.kind.__name__}: {error}") from error
 
@@ -185,16 +193,19 @@ def fetch(repo: str, revision: str, variant: str | None, kind: type[Any], parts:
     return Source(folder, repo, commit, variant, kind, parts)
 
 
-def fetch_component(kind: type[Any], repo: str, revision: str) -> Component:
-    """A network of its own repository or folder, its weights not yet fetched; ``UserError`` where it is not whole."""
+def fetch_component(kind: type[Any], repo: str, revision: str, key: str) -> Component:
+    """A network of its own repository or folder, its weights not yet fetched; ``UserError`` where it is not whole.
+
+    ``key`` is the setting that has ``repo``.
+    """
     folder = layout.local_folder(repo)
     if folder is None:
         folder, commit = hub.snapshot(repo, revision, COMPONENT[:1], later=COMPONENT[1:])
-        return Component(folder, kind, {repo: commit}, commit)
+        return Component(folder, kind, {repo: commit}, commit, key)
     missing = [name for name in COMPONENT if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} has no {' and no '.join(missing)}: give a folder that has, or a hub id")
-    return Component(folder, kind, {f"{kind.__name__}/{name}": sha256(folder / name) for name in COMPONENT}, None)
+    return Component(folder, kind, {f"{kind.__name__}/{name}": sha256(folder / name) for name in COMPONENT}, None, key)
 
 
 def freeze(module: nn.Module, device: torch.device) -> None:

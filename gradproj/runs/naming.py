@@ -16,7 +16,7 @@ NAMED = ("protocol", *LOOP, "model", "method", "reward", "rewards")
 # themselves) and how its networks fit in memory.
 UNNAMED = ("source", "memory")
 # Settings that came after the first runs, and the value under which a run is what it was before: left out, too.
-AS_BEFORE = {"quantization": "none"}
+AS_BEFORE = {"quantization": "none", "decoder": "full"}
 
 
 class ImageId(NamedTuple):

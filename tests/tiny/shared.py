@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTokenizer, T5Tokenizer
@@ -64,6 +64,25 @@ def kl(latent_channels: int, channels: tuple[int, ...], scaling_factor: float, *
         scaling_factor=scaling_factor,
         **more,
     )
+
+
+def small_decoder(to: Path, latent_channels: int = 4, levels: int = 2, width: int = 4, seed: int = 0) -> Path:
+    """An AutoencoderTiny of ``levels`` with random weights, saved in its published layout; pictures stay in [0, 1]."""
+    widths, blocks = (width,) * levels, (1,) * levels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = AutoencoderTiny(
+            latent_channels=latent_channels,
+            encoder_block_out_channels=widths,
+            decoder_block_out_channels=widths,
+            num_encoder_blocks=blocks,
+            num_decoder_blocks=blocks,
+        )
+    with torch.no_grad():
+        network.decoder.layers[-1].weight.mul_(0.3)
+        network.decoder.layers[-1].bias.fill_(0.5)
+    network.save_pretrained(to, safe_serialization=True)
+    return to
 
 
 def randomise(seed: int, parts: dict[str, nn.Module]) -> dict[str, Any]:
