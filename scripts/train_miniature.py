@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,6 +24,7 @@ from gradproj.types import default_device
 
 WEIGHTS = Path(__file__).parents[1] / "gradproj" / "miniature" / "weights"
 
+Network = TypeVar("Network", bound=nn.Module)
 UNFINISHED = "matcher-of-renderings"  # the matcher before it has seen generated pictures
 
 
@@ -88,7 +90,7 @@ def train(name: str, build, loss, steps: int, lr: float, optimizers, arguments) 
     done.touch()
 
 
-def load(build: Callable[[], nn.Module], path: Path) -> nn.Module:
+def load(build: Callable[[], Network], path: Path) -> Network:
     """The network with the weights of a finished stage."""
     network = build().to(default_device())
     network.load_state_dict(load_file(path))

@@ -46,7 +46,7 @@ def test_the_loop_of_ones_own_climbs_as_the_method_does(example: Any) -> None:
 
 @pytest.mark.parametrize("example", ["own_reward"], indirect=True)
 def test_the_reward_of_ones_own_is_climbed_and_measures_what_it_says(example: Any) -> None:
-    for made in example.main(steps=5):
+    for made in example.main():
         start, kept = made.scores["Mirror"]
         assert kept > start
         for picture, score in ((made.start, start), (made.kept, kept)):

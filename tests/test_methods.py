@@ -209,12 +209,12 @@ NATIVE = {
     "reno": (NESTEROV, 0.1, 49, "best"),
     "prno": (ADAMW, 1.0, 100, "last"),
     "mpgr": (NESTEROV, 0.01, 500, "last"),
-    "none": (ADAM_SETTINGS, 0.03, 200, "last"),
-    "ours": (ADAM_SETTINGS, 0.03, 200, "last"),
-    "ours_gradient": (ADAM_SETTINGS, 0.03, 200, "last"),
-    "ours_latent": (ADAM_SETTINGS, 0.03, 200, "last"),
-    "intervals": (ADAM_SETTINGS, 0.03, 200, "last"),
-    "planar": (ADAM_SETTINGS, 0.03, 200, "last"),
+    "none": (ADAM_SETTINGS, 0.03, 14, "last"),
+    "ours": (ADAM_SETTINGS, 0.03, 14, "last"),
+    "ours_gradient": (ADAM_SETTINGS, 0.03, 14, "last"),
+    "ours_latent": (ADAM_SETTINGS, 0.03, 14, "last"),
+    "intervals": (ADAM_SETTINGS, 0.03, 14, "last"),
+    "planar": (ADAM_SETTINGS, 0.03, 14, "last"),
 }
 EXACT = {"block": 16, "guard": 0, "clamp": None}
 PUBLISHED = {
@@ -251,7 +251,7 @@ def test_native_protocol_has_the_published_settings(name: str, compose):
 @pytest.mark.parametrize("name", NATIVE)
 def test_common_protocol_is_our_adam_clip_and_steps_for_every_method(name: str, compose):
     config = compose(f"method={name}")
-    assert (config.steps, config.keep, config.protocol) == (200, "last", "common")
+    assert (config.steps, config.keep, config.protocol) == (14, "last", "common")
     tuned = dict(config.tuned.shapes_aesthetic.get(name, {}))
     rate = {"lr": tuned.pop("lr", config.untuned_lr)}
     fixed = PUBLISHED[name] | tuned

@@ -23,7 +23,7 @@ SEED = 2602_08646
 
 def numbers(noise: Images) -> Float[Tensor, "b 16"]:
     """The scene's numbers: Phi of combinations of the low coefficients of each channel's orthonormal 2-D DCT-II."""
-    coefficients = fft.dctn(noise.cpu().numpy(), axes=(2, 3), norm="ortho")[:, :, :BAND, :BAND]
+    coefficients = np.asarray(fft.dctn(noise.cpu().numpy(), axes=(2, 3), norm="ortho"))[:, :, :BAND, :BAND]
     return torch.special.ndtr(torch.from_numpy(coefficients).flatten(1) @ combinations().to(noise.dtype))
 
 
