@@ -66,17 +66,22 @@ def kl(latent_channels: int, channels: tuple[int, ...], scaling_factor: float, *
     )
 
 
-def small_decoder(to: Path, latent_channels: int = 4, levels: int = 2, width: int = 4, seed: int = 0) -> Path:
-    """An AutoencoderTiny of ``levels`` with random weights, saved in its published layout; pictures stay in [0, 1]."""
-    widths, blocks = (width,) * levels, (1,) * levels
+def small_decoder(
+    to: Path, latent_channels: int = 4, levels: int = 2, width: int = 4, blocks: int = 1, seed: int = 0
+) -> Path:
+    """An AutoencoderTiny with random weights, ``blocks`` at each of its ``levels``, saved in its published layout.
+
+    Its pictures stay in [0, 1].
+    """
+    widths, depths = (width,) * levels, (blocks,) * levels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AutoencoderTiny(
             latent_channels=latent_channels,
             encoder_block_out_channels=widths,
             decoder_block_out_channels=widths,
-            num_encoder_blocks=blocks,
-            num_decoder_blocks=blocks,
+            num_encoder_blocks=depths,
+            num_decoder_blocks=depths,
         )
     with torch.no_grad():
         network.decoder.layers[-1].weight.mul_(0.3)
