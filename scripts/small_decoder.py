@@ -62,7 +62,7 @@ class TinyGradient:
 def distil(full: Any, folder: Path) -> float:
     """Train the decoder in ``folder`` to draw what ``full`` draws; its error on new latents, a part of the variance."""
     generator = torch.Generator().manual_seed(SEED)
-    network = AutoencoderTiny.from_pretrained(folder)
+    network: Any = AutoencoderTiny.from_pretrained(folder)
     optimizer = torch.optim.Adam(network.decoder.parameters(), lr=3e-3)
 
     latents = torch.randn(576, *full.latent_shape, generator=generator).split(32)
