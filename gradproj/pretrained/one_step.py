@@ -54,13 +54,13 @@ class OneStepModel:
         self.dtype, self.device, self.resolution = getattr(torch, dtype), default_device(), resolution
         self.gradient_range = GradientRange(self.dtype)
         encoder_device = parse_device(memory.text_encoder_device, self.device)
-        self.policies: dict[str, Policy] = {
-            key: "none" if policy == "auto" else policy
-            for key, policy in (
-                ("decoder_checkpointing", memory.decoder_checkpointing),
-                ("checkpointing", memory.checkpointing),
-            )
+        given: dict[str, Policy | Literal["auto"]] = {
+            "decoder_checkpointing": memory.decoder_checkpointing,
+            "checkpointing": memory.checkpointing,
         }
+        self.policies: dict[str, Policy] = {}
+        for key, policy in given.items():
+            self.policies[key] = "none" if policy == "auto" else policy
         replacement = self.find_replacement(source)
         self.picture = [self.denoiser] if replacement else [self.denoiser, "vae"]
         parts = [*self.text, *self.picture, "scheduler"]
