@@ -8,6 +8,7 @@ block: phases stay, and magnitudes are soft-thresholded and scaled (Liu, Wang an
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
@@ -23,16 +24,26 @@ def compact(x: Float[Tensor, "b *latent"]) -> Complex[Tensor, "b half"]:
     if flat.shape[1] % 2:
         raise ValueError(f"the compact spectrum needs an even number of latent entries, got {flat.shape[1]}")
     spectrum = torch.fft.rfft(flat, norm="ortho")
-    first = torch.complex(spectrum[:, :1].real, spectrum[:, -1:].real) / math.sqrt(2)
-    return torch.cat([first, spectrum[:, 1:-1]], dim=1)
+    fold_(spectrum)
+    return spectrum[:, :-1]
 
 
 def expand(y: Complex[Tensor, "b half"]) -> Float[Tensor, "b n"]:
     """The inverse of ``compact``: flat real latents (b, N), N = 2 * half."""
-    ends = y[:, :1] * math.sqrt(2)
-    zero = torch.zeros_like(ends.real)
-    spectrum = torch.cat([torch.complex(ends.real, zero), y[:, 1:], torch.complex(ends.imag, zero)], dim=1)
+    spectrum = torch.cat([y, y[:, :1]], dim=1)
+    unfold_(spectrum)
     return torch.fft.irfft(spectrum, n=2 * y.shape[1], norm="ortho")
+
+
+def fold_(spectrum: Complex[Tensor, "b ends"]) -> None:
+    """Write the two real coefficients of a real FFT, the first and the last, into the first, which becomes y_0."""
+    spectrum[:, 0] = torch.complex(spectrum[:, 0].real, spectrum[:, -1].real) / math.sqrt(2)
+
+
+def unfold_(spectrum: Complex[Tensor, "b ends"]) -> None:
+    """Write y_0, the first coefficient, back into the first and the last."""
+    ends = spectrum[:, 0] * math.sqrt(2)
+    spectrum[:, 0], spectrum[:, -1] = ends.real, ends.imag
 
 
 @torch.no_grad()
@@ -45,12 +56,16 @@ def project(x: Float[Tensor, "b *latent"], block: int = 16, guard: float = 0.0) 
     dtype or size that does not fit, and for a sample that is all zero or not finite, which has no direction to keep.
 
     With a ``guard`` above 0 the result is not exact, but what absolute guards of that size make of it: see
-    ``project_coefficients``.
+    ``project_coefficients_``. All of it happens in the memory of one spectrum, as new memory costs more than the sums.
     """
     peak = peaks(x)
     flat = x.flatten(1)
     check_size(flat.shape[1], block)
-    return expand(project_coefficients(compact(flat / peak), block, guard / peak)).view_as(x)
+    spectrum = torch.fft.rfft(flat / peak, norm="ortho")
+    fold_(spectrum)
+    project_coefficients_(spectrum[:, :-1], block, guard / peak)
+    unfold_(spectrum)
+    return torch.fft.irfft(spectrum, n=flat.shape[1], norm="ortho").view_as(x)
 
 
 def peaks(x: Float[Tensor, "b *latent"]) -> Float[Tensor, "b 1"]:
@@ -62,27 +77,31 @@ def peaks(x: Float[Tensor, "b *latent"]) -> Float[Tensor, "b 1"]:
         raise ValueError(f"a projection needs a batch (b, *latent), got shape {tuple(x.shape)}: add x[None]")
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"a projection needs float32 or float64, got {x.dtype}: cast the latent up first")
-    peak = x.flatten(1).abs().amax(dim=1, keepdim=True)
-    if not bool(((peak > 0) & peak.isfinite()).all()):
+    flat = x.flatten(1)
+    peak = flat.amax(dim=1, keepdim=True).maximum(-flat.amin(dim=1, keepdim=True))
+    if not bool(((peak > 0) & (peak < math.inf)).all()):
         raise ValueError("a projection needs every sample finite and not all zero: leave the others out")
     return peak
 
 
-def project_coefficients(
-    y: Complex[Tensor, "b half"], block: int, guard: Float[Tensor, "b 1"] | float = 0.0
-) -> Complex[Tensor, "b half"]:
-    """Complex coefficients, white in the mean, moved block by block to the nearest that have both norms.
+@torch.no_grad()
+def project_coefficients_(y: Complex[Tensor, "b half"], block: int, guard: Float[Tensor, "b 1"] | float = 0.0) -> None:
+    """Move complex coefficients, white in the mean, block by block to the nearest that have both norms, in place.
 
     ``y`` is in units in which its largest coefficients are around 1. A positive ``guard``, in the same units, gives the
     arithmetic of absolute guards: the magnitude that a phase is divided by and the sum of the magnitudes that a block
     keeps are each at least the guard, so that coefficients below it fade and the norms no longer hold.
     """
     blocks = y.unflatten(1, (-1, block))
-    magnitude = torch.hypot(blocks.real, blocks.imag)  # abs() loses the smallest coefficients: their squares underflow
-    known = magnitude >= torch.finfo(magnitude.dtype).tiny
+    # abs() loses the smallest coefficients, whose squares underflow; hypot is slow on parts that are not contiguous
+    magnitude = torch.hypot(blocks.real.contiguous(), blocks.imag.contiguous())
+    smallest = block * torch.finfo(magnitude.dtype).tiny  # what a kept magnitude, below sqrt(block), can be divided by
+    blocks.masked_fill_(magnitude < smallest, smallest)  # zeros get phase 0
     least = torch.as_tensor(guard, dtype=magnitude.dtype, device=magnitude.device)[..., None]
-    phase = torch.where(known, blocks / magnitude.where(known, 1).maximum(least), (least == 0).to(magnitude.dtype))
-    return (project_magnitudes(magnitude, least) * phase).flatten(1)
+    factor = project_magnitudes(magnitude, least)
+    factor /= magnitude.maximum(least.clamp(min=smallest))
+    blocks.real.mul_(factor)  # part by part, as complex numbers times real ones would be made complex first
+    blocks.imag.mul_(factor)
 
 
 @torch.no_grad()
@@ -123,33 +142,44 @@ def check_size(n: int, block: int) -> None:
 
 
 def project_magnitudes(
-    magnitude: Float[Tensor, "... block"], guard: Float[Tensor, "..."] | float = 0.0
-) -> Float[Tensor, "... block"]:
+    magnitude: Float[Tensor, "b rows block"], guard: Float[Tensor, "..."] | float = 0.0
+) -> Float[Tensor, "b rows block"]:
     """Nearest m >= 0 with sum m = (sqrt(pi)/2) B and sum m^2 = B for each row of B magnitudes, finite and >= 0.
 
     All points of that set have the same norm, so the nearest has the largest inner product with the magnitudes. All
     have the same sum, too, so adding a constant to the magnitudes or scaling them leads to the same point. For accuracy
-    they are therefore measured downwards from the largest, in units of their own spread.
+    they are therefore taken as depths below the largest, in units of their own spread.
+
+    If the n least depths are kept, both norms ask that they are measured from the depth
+    mean + sqrt(variance critical / (n - critical)), critical = pi B / 4, of their own mean and variance. The right n is
+    that with the least such depth: a wrong one keeps what is deeper or leaves out what is not, and either makes the
+    squared sum too small for the sum of squares, which only a larger depth makes up for.
 
     A row whose kept magnitudes sum to less than ``guard`` (which broadcasts over the rows) comes out smaller by that
     factor. Magnitudes that tie are taken to be a guard apart, as noise of that size would have them.
     """
-    block = magnitude.shape[-1]
+    block, tiny = magnitude.shape[-1], torch.finfo(magnitude.dtype).tiny
     total, critical = math.sqrt(math.pi) / 2 * block, math.pi * block / 4
     least = math.floor(critical) + 1  # the fewest coefficients that can have both norms: n > pi B / 4
-    w, order = magnitude.sort(dim=-1, descending=True, stable=True)
-    w = w - w[..., :1]
-    spread = -w[..., least - 1 : least]
-    rank = torch.arange(block, device=w.device, dtype=w.dtype)
-    tied = torch.where(w == 0, -rank, -1e6)  # any split among equal magnitudes is nearest: earlier ones get more
-    w = torch.where(spread > 0, w / spread.where(spread > 0, 1), tied).clamp(min=-1e6)
+    n = torch.arange(1, block + 1, device=magnitude.device, dtype=magnitude.dtype)
+    depth = magnitude.amax(dim=-1, keepdim=True) - magnitude
+    depth += tiny * n  # less than any rounding: any split among equal magnitudes is nearest, and earlier ones get more
+    deep = ascending(depth)[..., least - 1 :].movedim(-1, 0).contiguous()  # the n-th least depth, n = least..B
+    spread = deep[0, ..., None]
+    depth /= spread
+    deep, n = (deep / deep[0]).clamp(max=1e6), n[least - 1 :, None, None]
 
-    n = rank[least - 1 :] + 1
-    s1, s2 = w.cumsum(-1)[..., least - 1 :], w.square().cumsum(-1)[..., least - 1 :]
-    threshold = (s1 - (critical * (n * s2 - s1.square()) / (n - critical)).clamp(min=0).sqrt()) / n  # lambda(n)
-    below = torch.nn.functional.pad(w[..., least:], (0, 1), value=-math.inf)  # w_{n+1}
-    first = (threshold >= below).to(torch.int8).argmax(dim=-1, keepdim=True)
-    kept = (w - threshold.gather(-1, first)).clamp(min=0)
-    enough = torch.where(spread > 0, guard / spread.where(spread > 0, 1), 0)  # the guard in units of the spread
-    kept = kept * (total / kept.sum(dim=-1, keepdim=True).maximum(enough))
-    return torch.empty_like(kept).scatter_(-1, order, kept)
+    shallow = depth.clamp(max=1)  # those from the least-th on, len(n) of them, are 1, and ``deep`` has what they are
+    mean = (shallow.sum(dim=-1) - len(n) + deep.cumsum(dim=0)) / n
+    square = (shallow.square_().sum(dim=-1) - len(n) + deep.square().cumsum(dim=0)) / n
+    variance = (square - mean.square()).clamp(min=0)
+    bottom = (mean + (variance * (critical / (n - critical))).sqrt()).amin(dim=0)[..., None]
+    kept = depth.neg_().add_(bottom).clamp_(min=0)
+    enough = (guard / spread).where(spread > block * tiny, 0)  # the guard in units of the spread
+    kept *= total / kept.sum(dim=-1, keepdim=True).maximum(enough)
+    return kept
+
+
+def ascending(rows: Float[Tensor, "... block"]) -> Float[Tensor, "... block"]:
+    """Each row sorted. On a processor numpy does it, which takes a sixth of torch's time for short rows."""
+    return torch.from_numpy(np.sort(rows.numpy())) if rows.is_cpu else rows.sort(dim=-1).values

@@ -1,11 +1,12 @@
 """Seconds per iteration of every method on the miniature, and its ratio to the gradient step without a penalty.
 
 ``python scripts/bench_methods.py`` takes medians over rounds. Each round runs every method once, so that a machine that
-becomes slower does so for all. It also prints the projections' share of an iteration of ours, and the seconds of a
-projection on a latent of FLUX's size (N = 65,536).
+becomes slower does so for all. It also prints the projections' share of an iteration of ours, and what a projection
+costs beside the FFT and its inverse, which it contains. ``--projection`` prints that alone, in seconds.
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -41,6 +42,8 @@ METHODS = {
 
 
 def main() -> None:
+    if "--projection" in sys.argv:
+        return beside_the_fft()
     model, reward = Shapes(), ShapesAesthetic()
     images = [(prompt, 0) for prompt in range(BATCH)]
     latent, condition = initial_latent(model.latent_shape, images), model.encode(["a red ring"] * BATCH)
@@ -63,8 +66,25 @@ def main() -> None:
     both = 2 * median_time(lambda: project(latent)) / BATCH  # the gradient's and the latent's
     share = f"{1000 * both:.3f} ms of ours' {1000 * iteration:.2f}, {both / iteration:.1%} of an iteration"
     print(f"\nboth projections: {share} (the paper, on FLUX: 0.46 ms of 1,161, 0.04 %)")
-    flux = torch.randn(1, 1024, 64)
-    print(f"\nprojection of one FLUX-sized latent: {1000 * median_time(lambda: project(flux)):.2f} ms")
+    print()
+    beside_the_fft()
+
+
+def beside_the_fft() -> None:
+    """Print milliseconds of a projection and of an FFT and its inverse, in turn, for latents of several sizes."""
+    print("| N | batch | FFT and inverse, ms | projection, ms | ratio |")
+    print("|---|---|---|---|---|")
+    for n, batch in ((3072, 1), (3072, 16), (16_384, 1), (16_384, 16), (65_536, 1), (65_536, 16), (1_048_576, 1)):
+        x = torch.randn(batch, n)
+        rounds = [
+            (
+                median_time(lambda x=x: torch.fft.irfft(torch.fft.rfft(x, norm="ortho"), norm="ortho")),
+                median_time(lambda x=x: project(x)),
+            )
+            for _ in range(3)
+        ]
+        transform, projection = (statistics.median(times) for times in zip(*rounds, strict=True))
+        print(f"| {n:,} | {batch} | {1000 * transform:.3f} | {1000 * projection:.3f} | {projection / transform:.2f} |")
 
 
 def median_time(work: Callable[[], object]) -> float:

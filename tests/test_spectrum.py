@@ -1,6 +1,7 @@
 """The compact spectrum against numpy's full transform, the projection against scipy and against the spec's formula."""
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from gradproj.spectrum import compact, distance, expand, flatness, project
+from gradproj.spectrum import compact, distance, expand, flatness, project, project_coefficients_
 
 BLOCKS = (4, 8, 16, 32)
 MEAN = math.sqrt(math.pi) / 2  # E |z| of z ~ CN(0, 1)
@@ -333,6 +334,37 @@ def test_degenerate_samples_land_on_the_set_deterministically_and_as_near_as_sci
     mine = np.abs(plain_compact(ours(latent, 16)))[:16]
     brute = nearest_by_scipy(w / norm, np.random.default_rng(0), starts=4)
     assert mine @ w >= brute @ w - 1e-6 * norm  # all feasible points have one norm: nearest means largest product
+
+
+def test_of_equal_magnitudes_the_earlier_get_more_and_zeros_get_phase_0():
+    y = torch.tensor([[0.0] * 16 + [1.0] * 16 + [1.0] * 6 + [0.5, 0.25] + [1.0] * 8], dtype=torch.complex64)
+    project_coefficients_(y, 16)
+    assert torch.equal(y, y.real.abs().to(y.dtype))
+    zeros, ones, most = y.real.unflatten(1, (3, 16))[0]
+    assert torch.equal(zeros, ones)
+    assert most[6] == 0 == most[7]
+    for equal in (ones, most[most > 0]):
+        assert len(equal) > math.pi * 4 and bool((equal.diff() < 0).all())
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-37, 1e-41])
+def test_coefficients_at_the_end_of_the_number_range_land_on_the_set(scale: float):
+    y = torch.complex(normal(2, 64), normal(2, 64, seed=1)) * scale
+    y[0, :3] = y[1, 40] = 1.0
+    project_coefficients_(y, 16)
+    blocks = y.to(torch.complex128).abs().unflatten(1, (-1, 16))
+    torch.testing.assert_close(blocks.sum(2), torch.full_like(blocks[..., 0], MEAN * 16), rtol=1e-5, atol=0)
+    torch.testing.assert_close(blocks.square().sum(2), torch.full_like(blocks[..., 0], 16), rtol=1e-5, atol=0)
+
+
+def test_the_host_looks_at_the_numbers_once_and_the_spectrum_is_transformed_once_each_way():
+    """A look is a synchronisation on a GPU. Zeros and ties need no other."""
+    x = torch.cat([normal(1, 256), torch.eye(256)[:1], torch.full((1, 256), 0.3)])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        project(x)
+    calls = Counter(event.name for event in profile.events() or ())
+    assert [calls[f"aten::{name}"] for name in ("_local_scalar_dense", "_fft_r2c", "_fft_c2r")] == [1, 1, 1]
+    assert not calls["aten::nonzero"]
 
 
 # What is refused

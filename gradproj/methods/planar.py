@@ -15,7 +15,7 @@ from annotated_types import Ge
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradproj.spectrum import check_size, peaks, project_coefficients
+from gradproj.spectrum import check_size, peaks, project_coefficients_
 from gradproj.types import Method, OptimizerMaker, Positive, projected
 
 
@@ -51,8 +51,8 @@ def project_planes(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tens
     order, back = by_radius(channels, height, width, x.device)
     ordered = (down @ (x / peak[..., None, None]) @ right.T).flatten(1).index_select(1, order)
     pairs = torch.view_as_complex(ordered.unflatten(1, (-1, 2)))  # white ones are sqrt(2) too long, but scale is free
-    projected = torch.view_as_real(project_coefficients(pairs, block)).flatten(1) * math.sqrt(2)
-    return down.T @ projected.index_select(1, back).view_as(x) @ right
+    project_coefficients_(pairs, block)  # and with them ``ordered``, whose memory they have
+    return down.T @ (math.sqrt(2) * ordered.index_select(1, back)).view_as(x) @ right
 
 
 @lru_cache(maxsize=8)
