@@ -93,15 +93,13 @@ def project_coefficients_(y: Complex[Tensor, "b half"], block: int, guard: Float
     keeps are each at least the guard, so that coefficients below it fade and the norms no longer hold.
     """
     blocks = y.unflatten(1, (-1, block))
-    # abs() loses the smallest coefficients, whose squares underflow; hypot is slow on parts that are not contiguous
-    magnitude = torch.hypot(blocks.real.contiguous(), blocks.imag.contiguous())
+    magnitude = modulus(blocks)
     smallest = block * torch.finfo(magnitude.dtype).tiny  # what a kept magnitude, below sqrt(block), can be divided by
     blocks.masked_fill_(magnitude < smallest, smallest)  # zeros get phase 0
     least = torch.as_tensor(guard, dtype=magnitude.dtype, device=magnitude.device)[..., None]
     factor = project_magnitudes(magnitude, least)
     factor /= magnitude.maximum(least.clamp(min=smallest))
-    blocks.real.mul_(factor)  # part by part, as complex numbers times real ones would be made complex first
-    blocks.imag.mul_(factor)
+    blocks *= factor
 
 
 @torch.no_grad()
@@ -180,6 +178,11 @@ def project_magnitudes(
     return kept
 
 
+def modulus(y: Complex[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """|y| also of numbers so small that their squares underflow. On a processor numpy is five times faster."""
+    return torch.from_numpy(np.abs(y.numpy())) if y.is_cpu else torch.hypot(y.real, y.imag)
+
+
 def ascending(rows: Float[Tensor, "... block"]) -> Float[Tensor, "... block"]:
-    """Each row sorted. On a processor numpy does it, which takes a sixth of torch's time for short rows."""
+    """Each row sorted. On a processor numpy is six times faster for short rows."""
     return torch.from_numpy(np.sort(rows.numpy())) if rows.is_cpu else rows.sort(dim=-1).values
