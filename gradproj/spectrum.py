@@ -99,7 +99,8 @@ def project_coefficients_(y: Complex[Tensor, "b half"], block: int, guard: Float
     least = torch.as_tensor(guard, dtype=magnitude.dtype, device=magnitude.device)[..., None]
     factor = project_magnitudes(magnitude, least)
     factor /= magnitude.maximum(least.clamp(min=smallest))
-    blocks *= factor
+    blocks.real.mul_(factor)  # part by part, as a complex product would make the factor complex in new memory
+    blocks.imag.mul_(factor)
 
 
 @torch.no_grad()
