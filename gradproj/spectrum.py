@@ -56,12 +56,12 @@ def project(x: Float[Tensor, "b *latent"], block: int = 16, guard: float = 0.0) 
     dtype or size that does not fit, and for a sample that is all zero or not finite, which has no direction to keep.
 
     With a ``guard`` above 0 the result is not exact, but what absolute guards of that size make of it: see
-    ``project_coefficients_``. All of it happens in the memory of one spectrum, as new memory costs more than the sums.
+    ``project_coefficients_``.
     """
     peak = peaks(x)
     flat = x.flatten(1)
     check_size(flat.shape[1], block)
-    spectrum = torch.fft.rfft(flat / peak, norm="ortho")
+    spectrum = torch.fft.rfft(flat / peak, norm="ortho")  # changed in place: new memory costs more than the sums do
     fold_(spectrum)
     project_coefficients_(spectrum[:, :-1], block, guard / peak)
     unfold_(spectrum)
