@@ -65,11 +65,11 @@ def main_commands() -> Commands:
     return [command for _, command in sorted(costs, key=lambda pair: -pair[0])]
 
 
-def tune(workers: int, folder: Path = tuning.FOLDER) -> bool:
+def tune(workers: int, folder: Path = tuning.FOLDER, more: Sequence[str] = ()) -> bool:
     """Sweep, choose, and go on beyond the edges; whether all of it went well."""
     commands = tuning_commands(folder)
     while commands:
-        if not run(commands, workers):
+        if not run(commands, workers, more):
             return False
         rows = choose.read(folder)
         choose.report(rows, folder)
@@ -84,21 +84,25 @@ def main() -> None:
         "--workers", type=int, default=os.cpu_count() or 1, help="commands side by side (default: cores)"
     )
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
+    parser.add_argument("--with", dest="more", nargs="+", default=[], help="KEY=VALUE for every command: batch=256")
     arguments = parser.parse_args()
     if arguments.list:
         commands = tuning_commands() if arguments.what == "tune" else main_commands()
-        print("\n".join(map(tuning.typed, commands)))
+        print("\n".join(tuning.typed([*command, *arguments.more]) for command in commands))
         return
     began = time.monotonic()
-    well = tune(arguments.workers) if arguments.what == "tune" else run(main_commands(), arguments.workers)
+    if arguments.what == "tune":
+        well = tune(arguments.workers, more=arguments.more)
+    else:
+        well = run(main_commands(), arguments.workers, arguments.more)
     print(f"{arguments.what} took {_clock(time.monotonic() - began)} with {arguments.workers} workers")
     sys.exit(0 if well else 1)
 
 
-def run(commands: Iterable[Sequence[str]], workers: int) -> bool:
-    """Run the commands, as many side by side as there are ``workers``; whether all went well."""
+def run(commands: Iterable[Sequence[str]], workers: int, more: Sequence[str] = ()) -> bool:
+    """Run the commands, each with ``more``, as many side by side as there are ``workers``; whether all went well."""
     with ThreadPoolExecutor(workers) as pool:
-        return not any(list(pool.map(_run, commands)))
+        return not any(list(pool.map(_run, ([*command, *more] for command in commands))))
 
 
 def _run(command: Sequence[str]) -> int:
