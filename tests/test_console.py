@@ -57,7 +57,7 @@ def test_the_help_of_run_explains_every_key_and_lists_every_choice_without_torch
     assert done.returncode == 0 and "torch" not in done.stderr
     config = yaml.safe_load((ROOT / "configs" / "config.yaml").read_text())
     keys = {key for key in config if key not in ("defaults", "hydra")}
-    keys |= {"rewards", "model", "method", "protocol", "steps"}
+    keys |= {"rewards", "model", "method", "protocol", "steps", "tracker"}
     explained = re.findall(r"^  ([a-z_/]+) +\S.*$", done.stdout.split("Keys")[1], re.MULTILINE)
     assert {key for words in explained for key in words.split("/")} == keys
     for group in ("model", "method", "rewards", "protocol"):

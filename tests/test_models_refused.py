@@ -191,6 +191,7 @@ def test_room_is_asked_for_one_precision_alone(variant: str | None, both: Path, 
     needed = free = 4 * count_parameters(files)
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", lambda *_, **__: SimpleNamespace(components={}))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, needed))
+    monkeypatch.setattr(source.Source, "_network", lambda *_: torch.nn.Linear(1, 1))  # no GPU to read it to
     found = source.fetch(str(both), "main", variant, StableDiffusionPipeline, ["unet", "vae"]).with_weights()
     found.load(found.parts, torch.float32, GPU)
     free -= 1

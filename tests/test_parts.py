@@ -14,7 +14,7 @@ from gradproj.execution.settings.compose import compose_stored
 from gradproj.execution.settings.parts import parts
 from gradproj.noise import generator, initial_latent
 from gradproj.runs.folder import Run
-from gradproj.runs.naming import named_settings, with_sources
+from gradproj.runs.naming import AS_BEFORE, named_settings, with_sources
 
 inside = line.inside
 
@@ -40,9 +40,12 @@ def test_what_the_name_leaves_out_comes_back_from_the_yaml_or_the_command_line(c
     stored = {"names": {"model": model}} | {key: named_settings(plain[key]) for key in ("model", "method", "rewards")}
     assert not stored["model"].keys() & {"source", "memory"}
     again = compose_stored(stored)
-    assert (again["model"], again["method"], again["rewards"]) == (plain["model"], plain["method"], plain["rewards"])
+    known = {**plain["model"]}
+    for key, value in AS_BEFORE.items():  # left out where it is as before there was a choice
+        assert known.pop(key, value) == value
+    assert (again["model"], again["method"], again["rewards"]) == (known, plain["method"], plain["rewards"])
     other = compose_stored(stored, ["model.source.repo=/mine", "rewards.aesthetic.source.repo=/other"])
-    assert other["model"] == changed(plain["model"], {"repo": "/mine"})
+    assert other["model"] == changed(known, {"repo": "/mine"})
     assert other["rewards"]["aesthetic"] == changed(plain["rewards"]["aesthetic"], {"repo": "/other"})
     with pytest.raises(UserError, match=r"model\.dtype=bfloat16 would make another image"):
         compose_stored(stored, ["model.dtype=bfloat16"])

@@ -105,8 +105,8 @@ def test_wider_types_are_left_alone_and_so_is_a_picture_without_gradient():
 def test_a_step_of_a_model_is_mended_and_counted():
     """SD-Turbo in float16, and the same with a latent whose gradient leaves float16's range on its last way."""
     model, steep = (tiny.build("sd_turbo-plain", dtype="float16") for _ in range(2))
-    powers, draw = torch.tensor([0, 22]), steep.draw
-    steep.draw = lambda latent, condition: draw(Steep.apply(latent, powers), condition)
+    powers, denoise = torch.tensor([0, 22]), steep.denoise
+    steep.denoise = lambda latent, condition: denoise(Steep.apply(latent, powers), condition)
     told: dict[str, Any] = {"text": None, "latent": tiny.random_latent(model, 2), "steps": 2, "rng": []}
     told |= {"reward": lambda image, _: image.square().mean((1, 2, 3)), "condition": model.encode(["a ring", "a cat"])}
     told |= {"method": Method(partial(torch.optim.Adam, lr=0.05)), "rng": [torch.Generator(), torch.Generator()]}
