@@ -140,7 +140,7 @@ def test_a_run_leaves_its_settings_records_and_pictures_and_says_where(whole: tu
         assert not np.array_equal(pixels(run.images / f"{name}.png"), pixels(run.images / f"{name}-start.png"))
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
     assert (config["prompts"], config["steps"], list(config["rewards"])) == (PROMPTS, 4, SCORES)
-    assert config["method"]["optimizer"]["lr"] == 1
+    assert config["method"]["optimizer"]["lr"] == 0.001
     facts = json.loads((run.folder / "env.json").read_text())
     assert facts["command"][1:] == [*SETTINGS, "seeds=2", "batch=2"]
     printed = dict(re.findall(r"^(records|before/after):\s+(\S+)$", done.stdout, re.MULTILINE))
