@@ -161,7 +161,7 @@ def _setting(row: Row) -> tuning.Setting:
 
 
 def _yaml(row: Row) -> str:
-    weight = "" if np.isnan(row["weight"]) else f", weight: {row['weight']:g}"
+    weight = "" if np.isnan(row["weight"]) else f", weight: {float(row['weight'])}"
     return (
         f"    {row['method']}: {{lr: {row['lr']:g}{weight}}}  # {HELD_OUT} {row[HELD_OUT]:.4f} "
         f"at step {row['step']:.1f} ({row['between_steps']})"

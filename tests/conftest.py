@@ -104,3 +104,23 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, no_waiting: None) -> tuple[Path, dict[str, Run]]:
+    """A results folder with several runs and their report page, and the runs by name."""
+    from page_records import several
+
+    results = tmp_path_factory.mktemp("a <b> folder")
+    return results, several(results)
+
+
+@pytest.fixture
+def tab(browser: Any, runs: tuple[Path, dict[str, Run]]) -> Iterator[Any]:
+    """The report page of ``runs`` in a tab, which may not complain until the test is over."""
+    from browsing import opened
+
+    tab = opened(browser, runs[0])
+    yield tab
+    assert tab.problems == []
+    tab.context.close()

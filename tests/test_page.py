@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,12 @@ import pandas as pd
 import pytest
 from browsing import opened, until
 from made_up import SCORES, STEPS
-from page_records import PROMPTS, colour, ends, make, several
+from page_records import PROMPTS, colour, ends, make
 
 from gradproj.report.page import build_page
 from gradproj.runs.folder import Run
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, no_waiting: None) -> tuple[Path, dict[str, Run]]:
-    results = tmp_path_factory.mktemp("a <b> folder")
-    return results, several(results)
-
-
-@pytest.fixture
-def tab(browser: Any, runs: tuple[Path, dict[str, Run]]) -> Iterator[Any]:
-    tab = opened(browser, runs[0])
-    yield tab
-    assert tab.problems == []
-    tab.context.close()
 
 
 def order(tab: Any) -> list[str]:

@@ -1,7 +1,6 @@
 """What the page begins with, beside pandas on the records; its keys, and addresses that are shared."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from browsing import opened, until
 from made_up import SCORES
-from page_records import PROMPTS, colour, ends, make, several
+from page_records import PROMPTS, colour, ends, make
 from PIL import Image as Pillow
 
 from gradproj.report.page import build_page
@@ -22,20 +21,6 @@ COLOUR = (
     "canvas.height = 1; const c = canvas.getContext('2d'); c.drawImage(image, 0, 0);"
     "return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3) })"
 )
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, no_waiting: None) -> tuple[Path, dict[str, Run]]:
-    results = tmp_path_factory.mktemp("a <b> folder")
-    return results, several(results)
-
-
-@pytest.fixture
-def tab(browser: Any, runs: tuple[Path, dict[str, Run]]) -> Iterator[Any]:
-    tab = opened(browser, runs[0])
-    yield tab
-    assert tab.problems == []
-    tab.context.close()
 
 
 def test_the_page_begins_with_pictures_then_pareto_then_tables(tab: Any) -> None:

@@ -170,12 +170,17 @@ def test_the_differences_find_a_known_slope_and_tell_their_doubt() -> None:
     latent = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(0))
     direction = torch.zeros_like(latent)
     direction[0, 1, 2] = 1
-    slope, doubt, _ = image.differences(lambda at: float(at[0, 1, 2].double() ** 3), latent, direction)
+    slope, doubt, _ = image.differences(lambda at: float(at[0, 1, 2].double() ** 3), latent, direction, 1e-2)
     assert slope == pytest.approx(3 * float(latent[0, 1, 2]) ** 2, rel=1e-2) and doubt < 1e-2
-    rough = image.differences(lambda at: float((at[0, 1, 2] * 4).round() / 4), latent, direction)
+    start = float(latent[0, 1, 2])  # a slope of 3 that is 2 from a thousandth on, where longer differences agree best
+    short = image.differences(
+        lambda at: 2 * (x := float(at[0, 1, 2]) - start) + 1e-3 * np.tanh(x / 1e-3), latent, direction, 1e-2
+    )
+    assert short[0] == pytest.approx(3, rel=2e-2) and short[1] < 1e-2
+    rough = image.differences(lambda at: float((at[0, 1, 2] * 4).round() / 4), latent, direction, 1e-2)
     assert rough[1] > 0.05
     for value in (float("nan"), 1.0):
-        assert image.differences(lambda _, value=value: value, latent, direction)[1] == float("inf")
+        assert image.differences(lambda _, value=value: value, latent, direction, 1e-2)[1] == float("inf")
 
 
 def test_the_pictures_that_ship_are_those_of_the_published_scores() -> None:

@@ -12,7 +12,7 @@ from gradproj.execution.verify import GRADIENT, PICTURE, Finding, Task, allowed
 from gradproj.noise import initial_latent
 from gradproj.runs.naming import LOOP, ImageId, target
 
-STEPS = 11  # lengths of a difference: the latent's over 8, 16, ..., 8192
+STEPS = 17  # lengths of a difference: the latent's over 8, 16, ..., 524288
 
 
 def picture(task: Task, made: Mapping[str, Any]) -> Finding:
@@ -47,8 +47,9 @@ def picture(task: Task, made: Mapping[str, Any]) -> Finding:
 def gradient(task: Task, made: Mapping[str, Any]) -> Finding:
     """The climbed reward's gradient in the latent against central differences along it.
 
-    The exact slope along the gradient's own direction is its length. The differences of three neighbouring lengths that
-    agree best among themselves give the slope; how well they agree is told, and the gradient has no part in the choice.
+    The exact slope along the gradient's own direction is its length. The shortest differences whose two neighbours
+    agree with them give the slope, or those that agree best where none do well; how well is told, and the gradient has
+    no part in the choice.
     """
     model, settings = made["model"], task.settings
     experiment = Experiment(
@@ -64,13 +65,12 @@ def gradient(task: Task, made: Mapping[str, Any]) -> Finding:
 
     (slope,) = torch.autograd.grad(climbed(latent).sum(), latent)
     length = float(torch.linalg.vector_norm(slope, dtype=torch.float64))
+    tolerance = allowed(GRADIENT, settings["model"], *(settings["rewards"][name] for name in experiment.target))
     if not 0 < length < math.inf:
         return Finding("gradient", "wrong", f"its length is {length}", "no step can be made", {"length": length})
     with torch.no_grad():
-        found, doubt, step = differences(lambda at: float(climbed(at)), latent.detach(), slope / length)
+        found, doubt, step = differences(lambda at: float(climbed(at)), latent.detach(), slope / length, tolerance / 2)
     difference = abs(found / length - 1)
-    nodes = [settings["model"], *(settings["rewards"][name] for name in experiment.target)]
-    tolerance = allowed(GRADIENT, *nodes)
     numbers = {"difference": difference, "tolerance": tolerance, "length": length, "slope": found, "doubt": doubt}
     numbers |= {"step": step}
     said = f"{length:.3g} long, {found:.3g} by differences: {difference:.1e} apart ({tolerance:g} is allowed)"
@@ -83,16 +83,21 @@ def gradient(task: Task, made: Mapping[str, Any]) -> Finding:
     return Finding("gradient", "wrong", said, advice, numbers)
 
 
-def differences(value: Callable[[Tensor], float], latent: Tensor, direction: Tensor) -> tuple[float, float, float]:
+def differences(
+    value: Callable[[Tensor], float], latent: Tensor, direction: Tensor, enough: float
+) -> tuple[float, float, float]:
     """The slope of ``value`` at ``latent`` (1, *latent) along the unit ``direction``; its doubt, and the step length.
 
-    The doubt is how far the two neighbouring steps' slopes are from it, as a part of it.
+    The doubt is how far the two neighbouring steps' slopes are from it, as a part of it. A slope may change over a
+    short way, so the shortest step whose doubt is at most ``enough`` is taken; where rounding leaves none, the one of
+    the least doubt.
     """
     size = float(latent.norm())
     steps = [size / 2**power for power in range(3, 3 + STEPS)]
     slopes = [(value(latent + h * direction) - value(latent - h * direction)) / (2 * h) for h in steps]
     spreads = [_spread(*three) for three in zip(slopes, slopes[1:], slopes[2:], strict=False)]
     best = min(range(len(spreads)), key=spreads.__getitem__)
+    best = max((index for index, spread in enumerate(spreads) if spread <= enough), default=best)
     return slopes[best + 1], spreads[best], steps[best + 1]
 
 
