@@ -55,8 +55,9 @@ def _attempt(
     try:
         steps = display.watch(experiment.iterate(images, experiment.steps), label, len(images))
         trajectory = experiment.follow(images, steps, partial(destination.see, images))
-        for image, made in zip(images, trajectory.images, strict=True):
-            _hand_on(experiment, destination, image, made, note)
+        with experiment.phase("saving"):
+            for image, made in zip(images, trajectory.images, strict=True):
+                _hand_on(experiment, destination, image, made, note)
     except (RuntimeError, ValueError) as error:  # a failed kernel, a latent that is not finite
         if isinstance(error, (torch.OutOfMemoryError, *scheduler.interruptions())):
             raise

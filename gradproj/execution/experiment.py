@@ -1,6 +1,7 @@
 """What a run is: a model, a method, the rewards and the numbers of the loop. Knows nothing of folders or settings."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradproj.execution import protocol
+from gradproj.execution.profile import REST, Profile, phase
 from gradproj.execution.trajectory import BatchTrajectory, Rows
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
@@ -21,6 +23,7 @@ class Experiment:
 
     ``rewards`` (name -> reward) are all that score the pictures on the way; ``target`` maps the names of those that are
     climbed to their weights. ``steps``, ``keep``, ``score_every`` and ``max_skips`` are the settings of these names.
+    ``profile`` measures where the time goes; None: nobody does.
     """
 
     model: Model
@@ -32,16 +35,23 @@ class Experiment:
     keep: str
     score_every: int | str
     max_skips: int
+    profile: Profile | None = None
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """A block of the phase ``name``, for the profile."""
+        return phase(self.profile, name)
 
     def iterate(self, images: Sequence[ImageId], steps: int) -> Iterator[Step]:
         """The loop on these images as one batch: ``steps`` + 1 items, nothing kept."""
         prompts = [self.prompts[prompt] for prompt, _ in images]
+        with self.phase("text"):
+            condition = self.model.encode(prompts)
+            texts = {name: self.rewards[name].encode(prompts) for name in self.target}
+        parts = self.model, self.climb, self.method
         return optimize(
-            self.model,
-            self.climb,
-            self.method,
-            self.model.encode(prompts),
-            {name: self.rewards[name].encode(prompts) for name in self.target},
+            *(self.profile.watch(*parts) if self.profile else parts),
+            condition,
+            texts,
             initial_latent(self.model.latent_shape, images).to(self.model.device),
             steps,
             [generator("method", *image) for image in images],
@@ -66,12 +76,14 @@ class Experiment:
         prompts = [self.prompts[prompt] for prompt, _ in images]
         trajectory = BatchTrajectory(self.rewards, prompts, self.steps, self.score_every)
         for step in steps:
-            if step.index in trajectory.scored:
-                step = self.official(step, images)
-            trajectory.add(step)
+            scored = step.index in trajectory.scored
+            with self.phase("scoring" if scored else REST):
+                step = self.official(step, images) if scored else step
+                trajectory.add(step)
             if see:
                 see(step, [dict(image.rows[-1]) for image in trajectory.images])
-        trajectory.score_best(self._render)
+        with self.phase("scoring"):
+            trajectory.score_best(self._render)
         return trajectory
 
     def official(self, step: Step, images: Sequence[ImageId]) -> Step:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,19 +29,23 @@ def rehearse(experiment: Experiment, batch: int, stage: Stage = unmeasured) -> N
     ``UserError`` says what does not fit, and where it is memory that does not do, what to type. ``stage`` measures.
     """
     model = protocol.described("model", experiment.model)
-    with stage("text"):
+    with stage("text"), experiment.phase("text"):
         with _fitting(f"the text encoders of {model}", "model.memory.text_encoder_device=cpu"):
             _encode_all("model", experiment.model, experiment.prompts)
         for name, reward in experiment.rewards.items():
             encode_all(name, reward, experiment.prompts)
-    with stage("load"):
+    with stage("load"), experiment.phase("load"):
         for name, reward in experiment.rewards.items():
             climbed = experiment.model.device if name in experiment.target else None
             try_reward(name, reward, experiment.prompts, climbed)
         with _fitting(f"{model} beside the rewards", f"held_out=cpu, then {CHEAPER}"):
             _try_model(experiment)
     if experiment.model.device.type == "cuda":
-        with stage("climb"), _fitting(f"one iteration of batch={batch} of {model}", _iteration(experiment)):
+        with (
+            stage("climb"),
+            experiment.phase("load"),
+            _fitting(f"one iteration of batch={batch} of {model}", _iteration(experiment)),
+        ):
             try_batch(experiment, batch)
 
 
@@ -135,7 +140,7 @@ def _try_model(experiment: Experiment) -> None:
 
 def try_batch(experiment: Experiment, batch: int) -> None:
     """One iteration of a whole batch, thrown away: whether it fits in the GPU's memory."""
-    for _ in experiment.iterate([ImageId(0, seed) for seed in range(batch)], steps=1):
+    for _ in replace(experiment, profile=None).iterate([ImageId(0, seed) for seed in range(batch)], steps=1):
         pass
 
 

@@ -17,6 +17,7 @@ from gradproj.execution.experiment import Experiment
 from gradproj.execution.memory.peaks import Peaks
 from gradproj.execution.memory.planner import Plan, plan
 from gradproj.execution.missing import Missing
+from gradproj.execution.profile import Profile, phase
 from gradproj.execution.rehearsal import rehearse, try_reward
 from gradproj.execution.rescore import rescore
 from gradproj.execution.settings import keys
@@ -73,7 +74,8 @@ def complete(
     settings, after = keys.split_rewards(chosen.settings)
     run = _run(experiment, settings, model, method)
     share = keys.images(settings, len(prompts))
-    tracker = tracker_of(settings)
+    tracker, profile = tracker_of(settings), experiment.profile
+    workers = f"-{settings['shard']}of{settings['shards']}" if settings["shards"] > 1 else ""
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         missing = _missing(run, share, settings["max_retries"], experiment.model.device)
         peaks = Peaks(experiment.model.device)
@@ -84,17 +86,19 @@ def complete(
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
         destination = beside(Records(run, "latent" in settings["save"]))
         if tracker:
-            workers = f"-{settings['shard']}of{settings['shards']}" if settings["shards"] > 1 else ""
             destination = Tracked(destination, tracker, run, workers)
         try:
             with peaks("climb"):
                 complete_batches(experiment, destination, missing, settings["batch"])
             del experiment
             release()  # the held-out rewards get the memory that the generator had
-            with peaks("score"):
+            with peaks("score"), phase(profile, "scoring"):
                 _score_after(run, after, settings, share)
         finally:
             note_peaks(run.folder, peaks.bytes)
+            if profile and missing:
+                profile.write(run.folder / f"profile{workers}.csv")
+                print(profile.table(), flush=True)
     return _outcome(run, share, settings["max_retries"])
 
 
@@ -111,13 +115,17 @@ def make_images(
     experiment = _experiment(chosen.settings, prompts)
     settings, after = keys.split_rewards(chosen.settings)
     share = keys.images(settings, len(prompts))
+    profile = experiment.profile
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         _try(experiment, settings, after, len(share), chosen, Peaks(experiment.model.device))
         complete_batches(experiment, destination, Missing(share, ()), settings["batch"])
         del experiment
         release()
-        for name, node in after.items():
-            late(name, make(node, f"rewards.{name}", settings["device"]))
+        with phase(profile, "scoring"):
+            for name, node in after.items():
+                late(name, make(node, f"rewards.{name}", settings["device"]))
+    if profile:
+        print(profile.table(), flush=True)
 
 
 def _plan(settings: Mapping[str, Any]) -> Plan:
@@ -152,6 +160,7 @@ def _experiment(settings: Mapping[str, Any], prompts: Sequence[str]) -> Experime
     check(made, settings, prompts)
     now = keys.split_rewards(settings)[0]["rewards"]
     made["rewards"] = {name: made["rewards"][name] for name in now}
+    made["profile"] = Profile(made["model"].device) if settings["profile"] else None
     return Experiment(**made, target=target(settings), prompts=prompts, **{key: settings[key] for key in LOOP})
 
 

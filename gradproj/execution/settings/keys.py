@@ -51,6 +51,7 @@ class Settings(TypedDict):
     device: Annotated[str | None, Field(pattern=DEVICE), Said("auto, cpu, cuda or a GPU such as cuda:1", "auto")]
     results: str
     tracker: Part | None
+    profile: bool
     untuned_lr: NotRequired[Any]  # this and the next two: YAML files refer to them, and check them where they arrive
     block: NotRequired[Any]
     tuned: NotRequired[Any]

@@ -1,0 +1,172 @@
+"""Where a run's time goes, phase by phase (``profile=true``), measured from outside: no part knows of it.
+
+A phase lasts until the next one begins, so that every second belongs to one. On a GPU the moments are CUDA events that
+are read when they have passed: nothing waits for the device that does not wait in a plain run.
+"""
+
+import csv
+import io
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from gradproj.files import place
+from gradproj.types import Method
+
+REST = "rest"  # what no other phase has: rows of records, progress, the loop itself
+PHASES = ("text", "load", "generator", "decoder", "reward")
+PHASES += ("backward of reward", "backward of decoder", "backward of generator")
+PHASES += ("direction", "optimiser", "retraction", "scoring", "saving", REST)
+COLUMNS = ("phase", "calls", "seconds")
+
+
+class Profile:
+    """``with profile("scoring"):`` measures on ``device``; ``watch`` has the loop measured. All other time is ``REST``.
+
+    ``seconds`` and ``calls`` have what has passed, by the names of PHASES.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds, self.calls = dict.fromkeys(PHASES, 0.0), dict.fromkeys(PHASES, 0)
+        self.moments: deque[tuple[str, Any]] = deque([(REST, self._now())])  # a phase, and when it began
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        before = self.moments[-1][0]
+        self.begin(phase)
+        try:
+            yield
+        finally:
+            self.begin(before)
+
+    def begin(self, phase: str) -> None:
+        """The phase before ends here."""
+        self.calls[phase] += phase != self.moments[-1][0]
+        self.moments.append((phase, self._now()))
+        self._read()
+
+    def _read(self) -> None:
+        """Add up what has passed."""
+        while len(self.moments) > 1 and self._is_past(self.moments[1][1]):
+            (passed, since), (_, until) = self.moments.popleft(), self.moments[0]
+            self.seconds[passed] += self._between(since, until)
+
+    def watch(
+        self, model: Any, reward: Callable[[Tensor, Any], Tensor], method: Method
+    ) -> tuple[Any, Callable[[Tensor, Any], Tensor], Method]:
+        """The same for ``optimize``, which measures itself. What ``model`` calls its ``decoder`` is told apart."""
+
+        def climb(image: Tensor, text: Any) -> Tensor:
+            with self("reward"):
+                value = reward(image, text)
+            return self._at_gradient(value, "backward of reward")
+
+        def direction(latent: Tensor, gradient: Tensor, rng: Any) -> Tensor:
+            with self("direction"):
+                return method.direction(latent, gradient, rng)
+
+        def retract(latent: Tensor) -> Tensor:
+            with self("retraction"):
+                return method.retract(latent)
+
+        def optimizer(samples: Any) -> torch.optim.Optimizer:
+            made = method.optimizer(samples)
+            made.register_step_pre_hook(lambda *_: self.begin("optimiser"))
+            made.register_step_post_hook(lambda *_: self.begin(REST))
+            return made
+
+        watched = replace(method, direction=direction, retract=retract, optimizer=optimizer)
+        return _Watched(model, self), climb, watched
+
+    def generate(self, model: Any, latent: Tensor, condition: Any) -> Tensor:
+        """``model.generate``, measured, and its backward pass."""
+        decoder = _decoder(model)
+        self._at_gradient(latent, REST)
+        with self("generator"), _entering(decoder, self._decode):
+            image = model.generate(latent, condition)
+        return self._at_gradient(image, "backward of generator" if decoder is None else "backward of decoder")
+
+    def table(self) -> str:
+        """The phases that there were, for a person."""
+        rows = self._rows()
+        total = sum(seconds for _, _, seconds in rows)
+        shown = [(phase, count, f"{seconds:.3f}", f"{seconds / total:.1%}") for phase, count, seconds in rows]
+        return tabulate(shown, [*COLUMNS, "share"], tablefmt="plain", disable_numparse=True, stralign="right")
+
+    def write(self, path: Path) -> None:
+        """The same as a CSV file, without the shares."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((phase, count, f"{seconds:.6f}") for phase, count, seconds in self._rows())
+        place(path, text.getvalue().encode())
+
+    def _rows(self) -> list[tuple[str, int, float]]:
+        self.begin(REST)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            self._read()
+        return [(phase, self.calls[phase], self.seconds[phase]) for phase in PHASES if self.calls[phase]]
+
+    def _decode(self, entering: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        self.begin("decoder")
+        for clean in arguments[:1]:
+            self._at_gradient(clean, "backward of generator")
+
+    def _at_gradient(self, tensor: Tensor, phase: str) -> Tensor:
+        """``phase`` begins when the gradient of ``tensor``, if it gets one, is there."""
+        if tensor.requires_grad:
+            tensor.register_hook(lambda _: self.begin(phase))
+        return tensor
+
+    def _now(self) -> Any:
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+    def _is_past(self, moment: Any) -> bool:
+        return isinstance(moment, float) or moment.query()
+
+    def _between(self, since: Any, until: Any) -> float:
+        return until - since if isinstance(since, float) else since.elapsed_time(until) / 1000
+
+
+def phase(profile: Profile | None, name: str) -> AbstractContextManager[None]:
+    """A block of the phase ``name``, where there is a profile."""
+    return profile(name) if profile else nullcontext()
+
+
+class _Watched:
+    """A model whose ``generate`` is measured."""
+
+    def __init__(self, model: Any, profile: Profile) -> None:
+        self.model, self.profile = model, profile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def generate(self, latent: Tensor, condition: Any) -> Tensor:
+        return self.profile.generate(self.model, latent, condition)
+
+
+def _decoder(model: Any) -> nn.Module | None:
+    """The module of ``model`` that decodes: an autoencoder's is its half."""
+    decoder = getattr(model, "decoder", None)
+    decoder = getattr(decoder, "decoder", decoder)
+    return decoder if isinstance(decoder, nn.Module) else None
+
+
+def _entering(module: nn.Module | None, see: Callable[..., None]) -> Any:
+    """Within the block ``see`` is called whenever ``module`` is."""
+    return nullcontext() if module is None else module.register_forward_pre_hook(see)
