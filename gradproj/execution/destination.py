@@ -5,14 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL.Image import Image as Picture
 from torch import Tensor
 
+from gradproj.execution.behind import Behind
 from gradproj.execution.trajectory import Rows
 from gradproj.optimize import Step
 from gradproj.runs import latents, progress
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
+
+BEHIND = 32  # images that may wait to be written: the pictures of 32 take 200 MB at 1024 pixels
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,15 @@ class Destination(Protocol):
 class Records:
     """The folder of ``run``: records, pictures, reasons, and signs of life while the work goes on.
 
-    ``latents``: the latent of the kept picture is saved beside it.
+    ``latents``: the latent of the kept picture is saved beside it. Images are written while the loop goes on; what a
+    write raises ends the work at the next image or at ``rest``, which waits for all of them.
     """
 
     def __init__(self, run: Run, latents: bool = False) -> None:
         self.run, self.latents = run, latents
         self.began: float | None = None  # when the first step came
         self.finished = 0  # images, since then
+        self.behind = Behind(BEHIND)
 
     def has(self, image: ImageId) -> bool:
         return self.run.has(image)
@@ -78,15 +85,21 @@ class Records:
 
     def take(self, image: ImageId, made: Made) -> None:
         self.finished += 1
-        if made.note:
-            progress.note(self.run, image, made.note)
-        if self.latents:
-            latents.save(self.run, image, made.latent.cpu().numpy())
-        self.run.write(image, made.rows, {"start": made.start, "kept": made.kept}, made.facts)
+        self.behind.do(self._write, image, made, made.latent.cpu().numpy() if self.latents else None)
 
     def fail(self, image: ImageId, reason: str) -> None:
         self.finished += 1
-        progress.fail(self.run, image, reason)
+        self.behind.do(progress.fail, self.run, image, reason)
 
     def rest(self) -> None:
-        progress.rest(self.run)
+        try:
+            self.behind.rest()
+        finally:
+            progress.rest(self.run)
+
+    def _write(self, image: ImageId, made: Made, latent: NDArray[np.float32] | None) -> None:
+        if made.note:
+            progress.note(self.run, image, made.note)
+        if latent is not None:
+            latents.save(self.run, image, latent)
+        self.run.write(image, made.rows, {"start": made.start, "kept": made.kept}, made.facts)

@@ -88,8 +88,8 @@ class HPSv2:
     @torch.no_grad()
     def score(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> Score:
         pair_up(pictures, prompts)
-        fitted = [fit_inside(to_tensor(picture), self.size) for picture in pictures]
-        return cosine(self._embed(torch.cat(fitted).to(self.device)), self.encode(prompts)).cpu()
+        fitted = [fit_inside(to_tensor(picture).to(self.device), self.size) for picture in pictures]
+        return cosine(self._embed(torch.cat(fitted)), self.encode(prompts)).cpu()
 
     def _embed(self, pixels: Tensor) -> Tensor:
         embedding = self.network.encode_image(pixels.to(self.network.visual.conv1.weight.dtype))

@@ -1,0 +1,89 @@
+"""Images are written behind the loop: in order, whole, and what a write raises ends the run."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+
+from gradproj.execution import batches
+from gradproj.execution.behind import Behind
+from gradproj.execution.destination import Records
+from gradproj.execution.experiment import Experiment
+from gradproj.runs.folder import Run
+from gradproj.runs.naming import ImageId
+
+
+def test_pieces_are_done_in_their_order_in_one_thread_and_few_wait() -> None:
+    behind, gate, done, threads = Behind(most=2), threading.Event(), list[int](), set[int]()
+
+    def work(number: int) -> None:
+        gate.wait(20)
+        done.append(number)
+        threads.add(threading.get_ident())
+
+    for number in range(2):
+        behind.do(work, number)
+    assert done == []
+    giver = threading.Thread(target=lambda: [behind.do(work, number) for number in range(2, 6)])
+    giver.start()
+    giver.join(0.2)
+    assert giver.is_alive(), "a third piece was taken while two waited"
+    gate.set()
+    giver.join(20)
+    behind.rest()
+    assert done == [0, 1, 2, 3, 4, 5] and len(threads) == 1 and threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_a_piece_raises_is_raised_to_the_giver_once(waits: bool) -> None:
+    def fail() -> None:
+        raise OSError("no room")
+
+    behind, done = Behind(most=0 if waits else 9), list[int]()
+    with pytest.raises(OSError, match="no room"):
+        behind.do(fail)
+        behind.rest()
+    behind.rest()
+    assert done == [] and not behind.waiting
+
+
+def test_the_loop_goes_on_while_an_image_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first write ends only when the last batch has begun; every record is there at the end."""
+    last, real_write, real_iterate = threading.Event(), Run.write, Experiment.iterate
+    begun: list[Any] = []
+
+    def write(self: Run, *given: Any) -> None:
+        assert last.wait(20), "the loop waits for the disk"
+        real_write(self, *given)
+
+    def iterate(self: Experiment, images: Any, *given: Any) -> Any:
+        begun.extend(images)
+        if len(begun) == len(fakes.IMAGES):
+            last.set()
+        return real_iterate(self, images, *given)
+
+    monkeypatch.setattr(Run, "write", write)
+    monkeypatch.setattr(Experiment, "iterate", iterate)
+    run, failures = fakes.complete(tmp_path, batch=1)
+    assert failures == {} and run.recorded() == set(fakes.IMAGES)
+
+
+def test_a_write_that_fails_ends_the_run_and_leaves_the_later_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = fakes.experiment(prompts=[f"p{number}" for number in range(60)], steps=1)
+    run, real, written = fakes.new_run(tmp_path, made), Run.write, list[ImageId]()
+
+    def write(self: Run, image: ImageId, *given: Any) -> None:
+        if len(written) == 3:
+            raise OSError(5, "input/output error")
+        written.append(image)
+        real(self, image, *given)
+
+    monkeypatch.setattr(Run, "write", write)
+    with pytest.raises(OSError, match="input/output"):
+        batches.complete(made, Records(run), [ImageId(prompt, 0) for prompt in range(60)], 1)
+    assert run.recorded() == set(written) and len(written) == 3
+    assert not list(run.images.glob("*.failed")) and not (run.folder / "workers").exists()
