@@ -141,6 +141,25 @@ def test_an_address_is_shared_and_gone_back_from(browser: Any, runs: tuple[Path,
     tab.context.close()
 
 
+def test_back_and_forward_before_the_next_frame(tab: Any) -> None:
+    """The dialog says that it was closed a frame later, when it is open again."""
+    tab.locator("#cards .card").first.click()
+    entries = tab.evaluate("history.length")
+    tab.evaluate(
+        "() => { const {hash, pathname} = location, state = history.state;"
+        "const go = (...to) => { history.replaceState(...to); dispatchEvent(new HashChangeEvent('hashchange')) };"
+        "document.querySelector('#detail').addEventListener('close', () => { window.told = true });"
+        "go(null, '', pathname); go(state, '', hash) }"
+    )
+    until(tab, "window.told")
+    tab.wait_for_timeout(500)
+    assert tab.is_visible("#detail")
+    assert tab.text_content("#detail-title") == PROMPTS[0]
+    assert tab.evaluate("history.length") == entries
+    tab.keyboard.press("Escape")
+    until(tab, "location.hash === '' && !document.querySelector('#detail').open")
+
+
 @pytest.mark.parametrize("address", ["#nothing/0000-0", "#%E0%A4%A", "#<img src=x onerror=alert(1)>", "#%00", "#"])
 def test_an_address_that_names_nothing_is_harmless(
     browser: Any, runs: tuple[Path, dict[str, Run]], address: str

@@ -1,6 +1,7 @@
 // One image: its pictures and numbers, all methods' pictures on the same start, and its curves.
 const detail = byId("detail");
 let current = -1; // place in what the gallery shows; -1: reached by its address alone
+let displayed; // the image that is open, or that a person has just closed; not one that the address has closed
 
 function floats(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -99,6 +100,7 @@ function fill(item) {
 }
 
 function display(item) {
+  displayed = item;
   current = shown.items.indexOf(item);
   fill(item);
   byId("previous").disabled = current <= 0;
@@ -133,14 +135,19 @@ function named() {
 function followAddress() {
   const item = named();
   if (item && !shown.items.includes(item)) showComparison(item.run.comparison); // so that it has neighbours
-  if (item) display(item);
-  else if (detail.open) detail.close();
+  if (item) return display(item);
+  displayed = undefined;
+  detail.close();
 }
 
+// The close event waits for the next frame, which may be late: Back and Forward have perhaps opened an image by then.
 function closed() {
+  if (detail.open) return;
   const inGallery = !byId("first").contains(document.activeElement);
-  if (history.state?.opened && named()) history.back();
-  else if (named()) history.replaceState(null, "", location.pathname + location.search);
+  if (displayed && displayed === named()) {
+    if (history.state?.opened) history.back();
+    else history.replaceState(null, "", location.pathname + location.search);
+  }
   if (inGallery && current >= 0) cardAt(current).focus();
 }
 
