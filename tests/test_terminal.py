@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 from small_runs import ODD_STRINGS
 
-from gradproj.runs import terminal
+from gradproj.runs import sixel, terminal
 
 HARMLESS = ("a 'red' \"ring\"", "a/b\\c", "<b>&amp;</b>", "一匹の猫\u3000", "é", "👩‍👩‍👧 and 🏳️‍🌈", "$(rm) `x` %s {}")
 
@@ -119,4 +119,6 @@ def test_iterms_code_holds_the_picture() -> None:
     ],
 )
 def test_only_a_terminal_that_draws_pictures_gets_some(environment: dict[str, str], draws: object) -> None:
-    assert terminal.drawing(environment) is draws
+    assert terminal.drawing(environment, lambda: False) is draws
+    known = draws or not environment or environment["TERM"] == "dumb"  # these are not asked
+    assert terminal.drawing(environment, lambda: True) is (draws if known else sixel.encode)

@@ -1,8 +1,8 @@
 """Show a run or one of its images here, in the terminal: ``gradproj show RUN [IMAGE]``.
 
 The curve of the climbed reward, the official scores at the start, at the best and at the last step, and where the
-pictures are; without IMAGE a line for each image. A terminal that draws pictures (kitty, Ghostty, iTerm2, WezTerm) has
-start and kept picture, too. Nothing is opened, and nothing is written.
+pictures are; without IMAGE a line for each image. A terminal that draws pictures (kitty, Ghostty, iTerm2, WezTerm, and
+those with sixels) has start and kept picture, too. Nothing is opened, and nothing is written.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from gradproj.runs import meant, terminal
+from gradproj.runs import meant, sixel, terminal
 from gradproj.runs.pictures import first_ones, start_and_kept
 
 LEAST = 40  # characters of a line
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
     width = max(LEAST, shutil.get_terminal_size((100, 24)).columns)
     paper = show.Paper(width, terminal.blocks(sys.stdout.encoding))
-    draw = None if given.no_pictures or not sys.stdout.isatty() else terminal.drawing(os.environ)
+    draw = None if given.no_pictures or not sys.stdout.isatty() else terminal.drawing(os.environ, sixel.understood)
     for image in images or [None]:
         for line in show.image_lines(run, image, paper) if image else show.run_lines(run, paper):
             print(terminal.printable(line))

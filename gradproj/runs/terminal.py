@@ -8,6 +8,8 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
+from gradproj.runs import sixel
+
 JOINER = "\u200d"  # it holds an emoji of several together
 BLOCKS, PLAIN = "▁▂▃▄▅▆▇█", "_.-=+*%#"  # from the lowest value to the highest
 CHUNK = 4096  # characters in one of kitty's escape codes
@@ -57,18 +59,19 @@ def blocks(encoding: str | None) -> str:
     return BLOCKS
 
 
-def drawing(environment: Mapping[str, str]) -> Callable[[bytes], str] | None:
+def drawing(environment: Mapping[str, str], sixels: Callable[[], bool]) -> Callable[[bytes], str] | None:
     """PNG -> the escape codes with which the terminal draws it; None where it is not known to draw pictures.
 
     ``environment`` has TERM, TERM_PROGRAM, KITTY_WINDOW_ID and TMUX. A terminal's own name goes before what it has
-    inherited, and within tmux and screen nothing is drawn.
+    inherited. Of any other, and of tmux and screen, ``sixels`` says whether it draws them.
     """
     kind, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
-    if "TMUX" in environment or kind.startswith(("screen", "tmux", "dumb")):
+    if kind in ("", "dumb"):
         return None
-    if program:
-        return PROGRAMS.get(program)
-    return kitty if "kitty" in kind or "KITTY_WINDOW_ID" in environment else None
+    draw = PROGRAMS.get(program) if program else kitty if "kitty" in kind or "KITTY_WINDOW_ID" in environment else None
+    if "TMUX" in environment or kind.startswith(("screen", "tmux")):
+        draw = None
+    return draw or (sixel.encode if sixels() else None)
 
 
 def kitty(png: bytes) -> str:
