@@ -26,6 +26,11 @@ def place(path: Path, content: bytes) -> None:
         raise
 
 
+def existing(folder: Path) -> Path:
+    """``folder``, or the nearest of its parents that is there; a file where one stands in its way."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
 def sha256(path: Path) -> str:
     """The file's sha256, 64 hex digits; reads it once, about 1 GB a second."""
     with path.open("rb") as file:

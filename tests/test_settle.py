@@ -72,6 +72,33 @@ def test_a_disk_too_small_by_one_byte(run: Typed, hub: FakeHub, monkeypatch: pyt
     refused(run(), hub, "are to come", "1 bytes too few", "HF_HOME")
 
 
+def test_a_home_that_is_a_file_is_told_once_and_nothing_is_asked(
+    run: Typed, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(file / "hub"))
+    refused(run(), hub, f"{file} is a file, and the hub's cache is to be the folder", "set HF_HOME to a folder")
+    assert not hub.requests
+
+
+def test_a_place_where_nothing_can_be_written_is_told_before_the_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    def told(folder: Path) -> list[str]:
+        return settle.disk(outlook.Outlook([], [outlook.Address("https://there/it", "0" * 64, folder / "it", 1)]))
+
+    assert told(tmp_path / "checkpoints") == []
+    assert told(file / "checkpoints") == [
+        f"{file} is a file, and {file}/checkpoints is to be a folder: set TORCH_HOME to a folder that is yours"
+    ]
+    monkeypatch.setattr(settle.os, "access", lambda *_: False)
+    assert told(tmp_path / "a" / "b") == [f"{tmp_path} cannot be written to: set TORCH_HOME to a folder that is yours"]
+
+
 def test_a_sweep_is_settled_before_its_first_run(
     hub: FakeHub, tmp_path: Path, gradproj: Gradproj, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +160,28 @@ def test_a_whole_cache_is_asked_nothing(run: Typed, hub: FakeHub, gradproj: Grad
     hub.gated.add(FLUX)
     with pytest.raises(pytest.fail.Exception, match="it was accepted"):
         run()
+    assert not hub.requests
+
+
+def test_a_plan_fetches_nothing_and_ends_with_what_a_run_would_fetch_or_be_refused(
+    hub: FakeHub, tmp_path: Path, gradproj: Gradproj, made: Any
+) -> None:
+    def planned() -> tuple[str, ...]:
+        said = gradproj("plan", *made[1], *SHORT, folder=tmp_path)
+        assert said.code == 0, said.err
+        return tuple(said.out.splitlines())
+
+    first, *_, last = planned()
+    assert first == "flux-ours-aesthetic: 0 recorded; 1 not begun"
+    assert last.startswith(f"{coming(hub) / 1e9:.2f} GB of files are to be fetched first; gradproj fetch model=flux ")
+    hub.gated.add(FLUX)
+    assert planned()[-1].startswith(f"{FLUX} is gated, asked by nobody")
+    hub.gated.clear()
+    assert not hub.sent and not list(Path(constants.HF_HOME).rglob("snapshots"))
+    assert gradproj("fetch", *made[1], *SHORT).code == 0
+    hub.requests.clear()
+    first, *_, last = planned()
+    assert len(first.partition(":")[0]) == len("flux-ours-aesthetic-01234567") and "GB of files" not in last
     assert not hub.requests
 
 

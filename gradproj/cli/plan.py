@@ -1,15 +1,18 @@
-"""``gradproj plan``, with the arguments of a ``gradproj run``: what that would do. Does nothing itself."""
+"""What a ``gradproj run`` with the same arguments would do: the images that are missing, and why; hours, gigabytes.
+
+Nothing is made and nothing fetched. What a run would have to fetch first, or what would keep it from that, is told at
+the end. Runs whose files are not all here are found among the records by all else that their names cover.
+"""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from gradproj.cli import composed
-from gradproj.errors import NotHere
 from gradproj.execution.plan import Cell, cell, total
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.overrides import data_folder
@@ -21,23 +24,38 @@ from gradproj.runs.results import find
 def main(arguments: list[str]) -> int:
     """Print a line per run that ``arguments`` describe, and the sum; here, whatever launcher they name.
 
-    What is no run in the results folder, and files of parts that are not here, are told once on stderr.
+    What is no run in the results folder is told once on stderr.
     """
-    cells: list[Cell] = []
-    tell = cache(lambda line: print(line, file=sys.stderr))  # the same line once
-    find = cache(partial(_find, tell=tell))
-    composed.each_here(arguments, lambda composition: cells.append(_plan(composition, find, tell)), "gradproj plan")
-    print(total(cells))
+    runs: list[tuple[dict[str, Any], list[str], str, str]] = []  # settings, prompts, names of model and method
+
+    def note(composition: DictConfig) -> None:
+        settings = keys.check(composition)
+        prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
+        runs.append((settings, prompts, composed.choice("model"), composed.choice("method")))
+
+    composed.each_here(arguments, note, "gradproj plan")
+    if not runs:  # --help, --cfg job, which are answered
+        return 0
+    from gradproj.execution import weights
+
+    coming = weights.coming([settings for settings, *_ in runs], arguments)
+    find = cache(_find)
+    cells = [_plan(*run, find, here=not coming) for run in runs]
+    print("\n".join([total(cells), *coming]))
     return 0
 
 
-def _plan(composition: DictConfig, find: Callable[[Path], list[Run]], tell: Callable[[str], None]) -> Cell:
-    settings = keys.check(composition)
-    prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
-    weights = _weights(settings, prompts, tell)
+def _plan(
+    settings: dict[str, Any],
+    prompts: list[str],
+    model: str,
+    method: str,
+    find: Callable[[Path], list[Run]],
+    here: bool,
+) -> Cell:
+    weights = _weights(settings, prompts) if here else {}
     climbed, after = keys.split_rewards(settings)
-    config = config_of(composed.choice("model"), composed.choice("method"), list(keys.target(settings)), climbed)
-    config |= {"prompts": prompts}
+    config = config_of(model, method, list(keys.target(settings)), climbed) | {"prompts": prompts}
     if weights:
         config |= {"weights": {name: weights[name] for name in ("model", *climbed["rewards"])}}
     images = keys.images(settings, len(prompts))
@@ -46,29 +64,20 @@ def _plan(composition: DictConfig, find: Callable[[Path], list[Run]], tell: Call
     return planned
 
 
-def _weights(
-    settings: Mapping[str, Any], prompts: Sequence[str], tell: Callable[[str], None]
-) -> dict[str, dict[str, str]]:
-    """Part -> its weights' names and hashes, of parts that fit (``check``); empty where their files are not here."""
+def _weights(settings: Mapping[str, Any], prompts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Part -> its weights' names and hashes, of parts that fit (``check``)."""
     from gradproj.execution import protocol
     from gradproj.execution.settings.check import check
     from gradproj.execution.settings.parts import parts
 
-    try:
-        made = parts({**settings, "device": "cpu"})  # nothing is computed: a plan is made where no GPU is, too
-        check(made, settings, prompts)
-        return {
-            name: protocol.weights(name, part) for name, part in {"model": made["model"], **made["rewards"]}.items()
-        }
-    except NotHere as error:
-        more = f" (and {len(error.reasons) - 1} more)" if len(error.reasons) > 1 else ""
-        tell(f"not all could be checked, files are missing here: {error.reasons[0]}{more}; gradproj fetch brings them")
-        return {}
+    made = parts({**settings, "device": "cpu"})  # nothing is computed: a plan is made where no GPU is, too
+    check(made, settings, prompts)
+    return {name: protocol.weights(name, part) for name, part in {"model": made["model"], **made["rewards"]}.items()}
 
 
-def _find(results: Path, tell: Callable[[str], None]) -> list[Run]:
+def _find(results: Path) -> list[Run]:
     """The runs of a results folder; what else lies there is told."""
     runs, others = find(results)
     for other in others.values():
-        tell(other)
+        print(other, file=sys.stderr)
     return runs

@@ -37,7 +37,29 @@ def settle(runs: Iterable[Mapping[str, Any]], arguments: Sequence[str]) -> None:
     ``arguments``: what was typed for them. A part that cannot be made is left for the run to tell.
     """
     asked, _ = needed(runs)
-    _settle(asked, f"gradproj fetch {shlex.join(arguments)}".rstrip())
+    _settle(asked, _fetching(arguments))
+
+
+def coming(runs: Iterable[Mapping[str, Any]], arguments: Sequence[str]) -> list[str]:
+    """Lines on what ``runs`` need and is not all here: how much is to be fetched, or why it cannot be; [] where it is.
+
+    Nothing is fetched. ``UserError`` for a part that cannot be made.
+    """
+    asked, refused = needed(runs)
+    if refused:
+        raise UserError("\n".join(refused))
+    if not asked.requests and not asked.addresses:
+        return []
+    from gradproj.pretrained import outlook, settle
+
+    seen, command = outlook.look(asked), _fetching(arguments)
+    if seen.whole:
+        return []
+    try:
+        settle.settle(seen, command)
+    except UserError as error:
+        return str(error).splitlines()
+    return [f"{seen.coming / 1e9:.2f} GB of files are to be fetched first; {command} does that alone"]
 
 
 def settle_making(make: Callable[[], object], command: str) -> None:
@@ -45,6 +67,10 @@ def settle_making(make: Callable[[], object], command: str) -> None:
     with survey() as asked, suppress(UserError):  # NotHere among them; others are left for ``make`` itself
         make()
     _settle(asked, command)
+
+
+def _fetching(arguments: Sequence[str]) -> str:
+    return f"gradproj fetch {shlex.join(arguments)}".rstrip()
 
 
 def _settle(asked: Asked, command: str) -> None:

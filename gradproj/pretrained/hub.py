@@ -18,7 +18,7 @@ from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HTTPError  # httpx's own
 
 from gradproj.errors import NotHere, UserError
-from gradproj.files import place, sha256
+from gradproj.files import existing, place, sha256
 from gradproj.pretrained import asking, survey
 from gradproj.pretrained.hub_errors import ROOM, explain
 from gradproj.pretrained.listing import File, Files, is_whole, listed_before, listing, match, named
@@ -101,7 +101,7 @@ def _fetch(repo: str, commit: str, patterns: Sequence[str], folder: Path, missin
                 discard(folder / name)  # if it is there it is cut, which huggingface_hub would not notice
         coming = [file for file in fetch(dry_run=True) if file.will_download]  # not what another commit has too
         needed = sum(file.file_size or 0 for file in coming)
-        free = shutil.disk_usage(next(path for path in storage.parents if path.exists())).free
+        free = shutil.disk_usage(existing(storage)).free
         if needed > free:
             raise UserError(
                 f"{repo}: {needed / 1e9:.2f} GB are still to come, {constants.HF_HUB_CACHE} has {free / 1e9:.2f} GB "

@@ -9,6 +9,7 @@ from gradproj.pretrained.asking import revision_key
 
 KEPT = "whole files are kept: the same command fetches the rest"
 GATED = '"Read access to contents of all public gated repos you can access"'
+PLACE = "HF_HOME to a folder that is yours (HF_HUB_CACHE, if set, goes before it)"
 ROOM = "make room, or set HF_HOME to a folder on a larger disk (HF_HUB_CACHE, if set, goes before it)"
 
 
@@ -39,7 +40,7 @@ def explain(error: Exception, repo: str, revision: str) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"{repo}: the disk of {constants.HF_HUB_CACHE} is full ({line(error)}): {ROOM}; {KEPT}"
     if number in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"{repo}: cannot write to the cache ({line(error)}): set HF_HOME to a folder that is yours"
+        return f"{repo}: cannot write to the cache ({line(error)}): set {PLACE}"
     return (
         f"{repo} could not be fetched from {constants.ENDPOINT} ({line(error)}): "
         f"see that it can be reached (network, proxy, HF_ENDPOINT), or wait; {KEPT}"

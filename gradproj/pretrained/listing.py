@@ -10,7 +10,8 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError  # the latter is ht
 from huggingface_hub.utils import filter_repo_objects
 
 from gradproj.errors import UserError
-from gradproj.pretrained.hub_errors import explain, line
+from gradproj.files import existing
+from gradproj.pretrained.hub_errors import PLACE, explain, line
 
 OFFLINE = "HF_HUB_OFFLINE=1 forbids to ask the hub"
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -41,9 +42,17 @@ class Listing:
     terms: str = ""
 
 
+def cache() -> Path:
+    """The folder of the hub's cache; ``UserError`` where a file is in its place."""
+    folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
+    if not (there := existing(folder)).is_dir():
+        raise UserError(f"{there} is a file, and the hub's cache is to be the folder {folder}: set {PLACE}")
+    return folder
+
+
 def storage(repo: str) -> Path:
     """The folder of a repository in the hub's cache."""
-    return Path(constants.HF_HUB_CACHE).expanduser().absolute() / f"models--{repo.replace('/', '--')}"
+    return cache() / f"models--{repo.replace('/', '--')}"
 
 
 def listing(repo: str, revision: str, unreachable: str = "") -> Listing:

@@ -102,8 +102,8 @@ def patience() -> Iterator[HfApi]:
 def _repository(request: Request, unreachable: str) -> Repository:
     repo, revision, patterns = request.repo, request.revision, request.patterns
     try:
-        found = listing(repo, revision, unreachable)
-        folder = storage(repo) / "snapshots" / found.commit
+        root, found = storage(repo), listing(repo, revision, unreachable)
+        folder = root / "snapshots" / found.commit
         present = {path.relative_to(folder).as_posix(): File() for path in folder.rglob("*") if path.is_file()}
         must = {name: File() for name in named(patterns)}
         files, missing = match(must | present if found.files is None else found.files, patterns, folder)
@@ -111,9 +111,8 @@ def _repository(request: Request, unreachable: str) -> Repository:
         return Repository(request, refused=str(error))
     except (HTTPError, OSError, ValueError) as error:
         return Repository(request, refused=explain(error, repo, revision))
-    blobs = storage(repo) / "blobs"  # another commit may have brought some of it
     coming = {file.sha256 or file.git or name: file.size or 0 for name, file in missing.items()}
-    size = sum(size for name, size in coming.items() if not (blobs / name).is_file())
+    size = sum(size for name, size in coming.items() if not (root / "blobs" / name).is_file())  # or another commit's
     refused = "" if found.files is None else _unfit(request, files)
     return Repository(request, found.commit, files, missing, size, refused, found.trouble, found.terms)
 

@@ -10,10 +10,13 @@ from huggingface_hub import constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from gradproj.errors import UserError
-from gradproj.pretrained.hub_errors import ROOM, explain
+from gradproj.files import existing
+from gradproj.pretrained.hub_errors import PLACE, ROOM, explain
+from gradproj.pretrained.listing import cache
 from gradproj.pretrained.outlook import Outlook, Repository, patience
 
 SHOWN = 3  # names in one message
+TORCH_PLACE = "TORCH_HOME to a folder that is yours"
 
 
 def settle(outlook: Outlook, command: str) -> None:
@@ -85,12 +88,13 @@ def _not_here(outlook: Outlook, command: str) -> list[str]:
 
 
 def disk(outlook: Outlook) -> list[str]:
-    """A line for each disk that has not the room for what is to come."""
+    """A line for each place where nothing can be written, and for each disk without room for what is to come."""
+    places = [(cache(), one.coming, PLACE) for one in outlook.repositories if one.missing]
+    places += [(one.path.parent, one.coming, TORCH_PLACE) for one in outlook.addresses if not one.here]
+    lines = list(dict.fromkeys(filter(None, (_no_place(folder, advice) for folder, _, advice in places))))
     needs: dict[int, list[tuple[Path, int]]] = defaultdict(list)
-    places = [(Path(constants.HF_HUB_CACHE).expanduser().absolute(), one.coming) for one in outlook.repositories]
-    for folder, size in [*places, *((one.path.parent, one.coming) for one in outlook.addresses)]:
-        needs[_existing(folder).stat().st_dev].append((folder, size))
-    lines = []
+    for folder, size, _ in places:
+        needs[existing(folder).stat().st_dev].append((folder, size))
     for needed in needs.values():
         folder, total = needed[0][0], sum(size for _, size in needed)
         free = free_bytes(folder)
@@ -102,13 +106,17 @@ def disk(outlook: Outlook) -> list[str]:
     return lines
 
 
+def _no_place(folder: Path, advice: str) -> str:
+    """Why nothing can be written to ``folder``; empty where it can."""
+    there = existing(folder)
+    if not there.is_dir():
+        return f"{there} is a file, and {folder} is to be a folder: set {advice}"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written to: set {advice}"
+
+
 def free_bytes(folder: Path) -> int:
     """Free bytes of the disk that ``folder``, which may not be there yet, is on."""
-    return shutil.disk_usage(_existing(folder)).free
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing(folder)).free
 
 
 def shown(names: Iterable[str]) -> str:

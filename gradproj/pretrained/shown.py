@@ -5,6 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
+from gradproj.pretrained.listing import cache
 from gradproj.pretrained.outlook import Outlook, Repository
 from gradproj.pretrained.settle import free_bytes
 
@@ -26,13 +27,12 @@ def lines(outlook: Outlook, folders: Sequence[Path]) -> Iterator[str]:
         yield f"{size}  {one.url} -> {one.path.parent}"
     for folder in folders:
         yield f"{'':>8} {'':>8}  {folder}: a local folder, used as it is"
-    cache = Path(constants.HF_HUB_CACHE).expanduser().absolute()
     total = sum(one.size for one in outlook.repositories) + sum(
         one.path.stat().st_size if one.here else one.coming for one in outlook.addresses
     )
     unknown = any(map(_unknown, outlook.repositories))
     size = UNKNOWN if unknown else f"{total / 1e9:8.2f} {outlook.coming / 1e9:8.2f}"
-    yield f"{size}  in all -> {cache} ({free_bytes(cache) / 1e9:.2f} GB free)"
+    yield f"{size}  in all -> {cache()} ({free_bytes(cache()) / 1e9:.2f} GB free)"
 
 
 def _unknown(one: Repository) -> bool:

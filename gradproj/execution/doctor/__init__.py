@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gradproj.errors import UserError
+
 State = Literal["OK", "note", "missing", "wrong"]  # a note is about what this command does not need
 
 
@@ -66,6 +68,8 @@ def guarded(name: str, work: Callable[[], Check]) -> Check:
     """The answer of ``work``, or why it could not look."""
     try:
         return work()
+    except UserError as error:
+        return Check(name, "wrong", str(error))
     except Exception as error:  # whatever it is, the other checks go on
         reason = next(iter(str(error).strip().splitlines()), "")
         return Check(name, "wrong", f"could not be looked at ({type(error).__name__}: {reason})")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradproj.execution import weights
@@ -59,6 +58,9 @@ class Files:
             return Check("hub", "note", f"not asked: {UNNEEDED}")
         from huggingface_hub import constants
 
+        from gradproj.pretrained.listing import cache
+
+        cache()
         troubles = [one.trouble for one in (*self.outlook.repositories, *self.outlook.addresses) if one.trouble]
         if self.outlook.whole:
             return Check("hub", "note", f"not asked: all is here{', and HF_HUB_OFFLINE=1' * bool(troubles)}")
@@ -101,18 +103,17 @@ class Files:
         """Room for what is still to come."""
         if self.nothing:
             return Check("disk", "note", UNNEEDED)
-        from huggingface_hub import constants
-
         from gradproj.pretrained import settle
+        from gradproj.pretrained.listing import cache
 
         short = settle.disk(self.outlook)
         if short:
             return Check("disk", "wrong", "; ".join(short))
         unknown = any(one.missing and one.trouble and not one.coming for one in self.outlook.repositories)
-        free, cache = settle.free_bytes(Path(constants.HF_HUB_CACHE).expanduser().absolute()), constants.HF_HUB_CACHE
+        free = settle.free_bytes(cache())
         coming = "nobody knows how much is" if unknown else f"{self.outlook.coming / 1e9:.2f} GB"
         state = "note" if unknown else "OK"
-        return Check("disk", state, f"{coming} to come, {free / 1e9:.2f} GB free in {cache}")
+        return Check("disk", state, f"{coming} to come, {free / 1e9:.2f} GB free in {cache()}")
 
     def weights(self) -> Check:
         """Whether every file is here, of the right size and with the right hash."""
@@ -123,7 +124,7 @@ class Files:
 
         proof = fetching.prove(self.asked, hashes=not self.quick)
         if proof.wrong:
-            names = settle.shown(proof.wrong.values())
+            names = settle.shown(dict.fromkeys(proof.wrong.values()))
             return Check(
                 "weights", "wrong" if proof.damaged else "missing", f"{names}{local}", f"type {self.command.fetch}"
             )
