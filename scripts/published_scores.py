@@ -5,6 +5,10 @@
 The weights are those of the reward's YAML, fetched where they are missing; the published packages are those of
 `make parity`, in .venv-official. PickScore and CLIP need no record: their published code is transformers itself. An
 entry goes into results/verified/published_scores.json, with the weights' names and hashes, and is found by them.
+
+Nobody has run this on the published weights: none were at hand. What was tried: `make parity` calls hpsv2 1.2.0 and
+image-reward 1.5 through the same function on random weights, small and at full size, and every call, name and answer
+that it relies on was read in those packages; the tests call this script with those answers in the packages' place.
 """
 
 import argparse

@@ -39,6 +39,20 @@ class HalfGradient(Flux):
         return super().generate(latent.detach() + (latent - latent.detach()) / 2, condition)
 
 
+class NotANumber(Flux):
+    """No picture."""
+
+    def generate(self, latent: Tensor, condition: Any) -> Tensor:
+        return super().generate(latent, condition) * float("nan")
+
+
+class ScoresNotANumber(PickScore):
+    """No score."""
+
+    def score(self, pictures: Any, prompts: Any) -> Tensor:
+        return super().score(pictures, prompts) * float("nan")
+
+
 class OffByTwoPercent(PickScore):
     """Another unit, in both forms."""
 

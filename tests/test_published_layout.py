@@ -96,6 +96,50 @@ def test_a_part_that_is_not_whole_is_refused_with_file_and_key(
     assert not list(tmp_path.glob("prompts/*")) or not part.startswith("text_encoder")
 
 
+def cut(folder: Path) -> None:
+    path = sorted(folder.glob("*.safetensors"))[-1]
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def unlisted(folder: Path) -> None:
+    next(folder.glob("*.index.json")).unlink()
+
+
+def misread(folder: Path) -> None:
+    next(folder.glob("*.index.json")).write_text('{"weight_map": ["a"]}')
+
+
+def in_codes(folder: Path) -> None:
+    path = sorted(folder.glob("*.safetensors"))[-1]
+    save_file({key: one.to(torch.int8) for key, one in published.read(folder)[path.name].items()}, path)
+
+
+def quantized(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"load_in_4bit": True}}))
+
+
+DAMAGE = [
+    (cut, "-of-0000{}.safetensors is cut or not safetensors (.*): remove it and fetch it again"),
+    (unlisted, "/{part} has .*-of-0000{}.safetensors and no index.json that lists them: fetch it again"),
+    (misread, "/{part}/.*index.json does not say which shard has which weight: fetch the folder again"),
+    (in_codes, "-of-0000{}.safetensors has quantized weights (.*): give the published ones"),
+    (quantized, "/{part} is a quantized copy of the published weights: give one that is not"),
+]
+
+
+@pytest.mark.parametrize(("how", "says"), DAMAGE, ids=lambda one: getattr(one, "__name__", ""))
+@pytest.mark.parametrize(("part", "shards"), [("transformer", 3), ("text_encoder_2", 2)])
+def test_damage_is_told_with_its_file_before_anything_is_loaded(
+    part: str, shards: int, how: Callable[[Path], None], says: str, tmp_path: Path
+):
+    repo = published.published(tiny.folder("flux-plain"), tmp_path / "hub")
+    how(repo / part)
+    pattern = says.replace("{part}", part).replace("{}", str(shards)).replace("(.*)", r"\(.*\)") + "$"
+    with pytest.raises(UserError, match=pattern):
+        tiny.build("flux-plain", repo=repo, cache=tmp_path / "prompts")
+
+
 @pytest.mark.parametrize("part", PARTS["sd_turbo"])
 def test_a_key_too_many_is_refused(part: str, tmp_path: Path):
     repo = published.published(tiny.folder("sd_turbo-plain"), tmp_path / "hub")

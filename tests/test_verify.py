@@ -19,8 +19,9 @@ from tiny import inputs, layouts
 from tiny import models as tiny_models
 from tiny import rewards as tiny
 
-from gradproj.execution.verify import GRADIENT, PICTURE, image, shipped
+from gradproj.execution.verify import GRADIENT, PICTURE, image, page, shipped
 from gradproj.execution.verify import reward as verified
+from gradproj.pretrained import published_pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))  # scripts/ is no part of the package
 import published_scores
@@ -42,7 +43,7 @@ def verify(gradproj: Gradproj, tmp_path: Path) -> Verify:
             words += tiny.stand_in(name) if name in tiny.BUILDERS else ()
         said = gradproj("verify", "--json", *words, "device=cpu", *typed, folder=tmp_path)
         assert said.code in (0, 1), said.err
-        page = json.loads(said.out)
+        page = json.loads(said.out, parse_constant=pytest.fail)  # NaN is no JSON
         (path,) = (tmp_path / "results" / "verified").iterdir()
         assert json.loads(path.read_text(encoding="utf-8")) == page
         return said.code, page | {"lines": {check["name"]: check for check in page["checks"]}}
@@ -89,6 +90,33 @@ def test_what_is_broken_has_its_line_and_no_other(model: str, typed: str, line: 
     assert wrong == {line} and code == 1 and not page["well"]
     assert not page["lines"][line]["difference"] <= page["lines"][line]["tolerance"] or "climbed" in page["lines"][line]
     assert "please report it" in page["lines"][line]["advice"]
+
+
+def test_what_is_no_number_is_wrong_with_fewer_bits_too(verify: Verify, tmp_path: Path) -> None:
+    broken = ["model._target_=broken.NotANumber", "rewards.pickscore._target_=broken.ScoresNotANumber"]
+    code, page = verify("flux", *broken, "model.quantization=nf4")
+    assert code == 1 and states(page) == dict.fromkeys(("gradient", "picture", "pickscore"), "wrong") | {
+        "weights": "OK"
+    }
+    (path,) = (tmp_path / "results" / "verified").iterdir()
+    assert path.name.startswith("flux-float32-nf4-"), "a page of its own"
+
+
+def test_a_machine_too_small_for_the_whole_pipeline_is_told_and_the_other_lines_come(
+    verify: Verify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_pipeline.os, "sysconf", lambda _: 100)  # pages of as many bytes
+    code, page = verify("sd_turbo")
+    assert code == 1 and states(page) == {"gradient": "OK", "picture": "wrong", "pickscore": "OK", "weights": "OK"}
+    assert "the whole StableDiffusionPipeline takes 0.0 GiB of the machine's memory" in page["lines"]["picture"]["said"]
+
+
+def test_a_place_for_pages_that_cannot_be_written_to_is_told_before_the_work(
+    gradproj: Gradproj, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page.os, "access", lambda *_: False)  # by a double: whoever is root may write everywhere
+    said = gradproj("verify", "device=cpu", folder=tmp_path)
+    assert (said.code, said.out) == (2, "") and "cannot write results/verified: Permission denied" in said.err
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

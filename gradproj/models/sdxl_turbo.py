@@ -9,10 +9,10 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from torch import Tensor
 
+from gradproj.pretrained.component import Component, fetch_component
 from gradproj.pretrained.euler import EulerStep
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource, Text
 from gradproj.pretrained.one_step import Dtype, OneStepModel, Resolution
-from gradproj.pretrained.source import Component, fetch_component
 from gradproj.pretrained.tiny_decoder import Decoder
 from gradproj.types import Latent
 

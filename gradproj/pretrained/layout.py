@@ -58,12 +58,17 @@ def count_parameters(files: Iterable[Path]) -> int:
 def shapes(files: Iterable[Path]) -> Iterator[tuple[str, Sequence[int]]]:
     """Name and shape of every tensor in safetensors files, from their headers alone."""
     for path in files:
-        try:
-            with safe_open(path, framework="pt") as content:
-                found = [(key, content.get_slice(key).get_shape()) for key in content.keys()]  # noqa: SIM118
-        except SafetensorError as error:
-            raise UserError(f"{path} is cut or not safetensors ({error}): remove it and fetch it again") from error
-        yield from found
+        yield from ((name, shape) for name, shape, _ in _header(path))
+
+
+def _header(path: Path) -> list[tuple[str, Sequence[int], str]]:
+    """Name, shape and number type of every tensor in a safetensors file; ``UserError`` where it is cut."""
+    try:
+        with safe_open(path, framework="pt") as content:
+            slices = [(name, content.get_slice(name)) for name in content.keys()]  # noqa: SIM118
+            return [(name, one.get_shape(), one.get_dtype()) for name, one in slices]
+    except SafetensorError as error:
+        raise UserError(f"{path} is cut or not safetensors ({error}): remove it and fetch it again") from error
 
 
 def weight_files(variant: str | None) -> tuple[str, str]:
@@ -92,8 +97,9 @@ def check_kind(folder: Path, repo: str, kind: type[Any], parts: Sequence[str]) -
         if not (folder / part).is_dir():
             raise UserError(f"{repo} has no folder {part}: it is not a whole {kind.__name__}")
         there = {path.name for path in (folder / part).iterdir()}
-        for name in there & {"config.json", "tokenizer_config.json", "tokenizer.json"}:
-            read_json(folder / part / name)  # a cut one is told by name, and now
+        for name in there & {"config.json", "tokenizer_config.json", "tokenizer.json"}:  # a cut one is told by name
+            if "quantization_config" in read_json(folder / part / name):
+                raise UserError(f"{repo}/{part} is a quantized copy of the published weights: give one that is not")
         if part.startswith("text_encoder") and "config.json" not in there:
             raise UserError(f"{repo}/{part} has no config.json: fetch the folder again")
         if part.startswith("tokenizer"):
@@ -114,23 +120,38 @@ def _check_tokenizer(where: str, there: set[str]) -> None:
 
 
 def check_weights(folder: Path, repo: str, variant: str | None, parts: Sequence[str]) -> None:
-    """``UserError`` unless every network has its weights as safetensors, all shards of them."""
+    """``UserError`` unless every network has its weights as safetensors, all shards of them, none of them cut."""
     for part in parts:
         inside = folder / part
         if not (inside / "config.json").exists():
             continue  # a tokenizer or a scheduler: no weights
         there = {path.name for path in inside.iterdir()}
-        if not any(fnmatch(name, pattern) for name in there for pattern in weight_files(variant)):
+        whole, shards = ({name for name in there if fnmatch(name, pattern)} for pattern in weight_files(variant))
+        if not whole | shards:
             others = sorted({name.split(".")[1] for name in there if fnmatch(name, "*model.*.safetensors")})
             advice = f"model.source.variant={others[0]}" if others else "model.source.variant=null" if variant else ""
             raise UserError(
                 f"{repo}/{part} has no {weight_files(variant)[0]} (there: {_list(there)}); pickles are not read: "
                 + (f"type {advice}" if advice else "save it with safe_serialization=True")
             )
-        for shards in inside.glob(f"*.safetensors.index{f'.{variant}' if variant else ''}.json"):
-            absent = set(read_json(shards).get("weight_map", {}).values()) - there
-            if absent:
+        indices = list(inside.glob(f"*.safetensors.index{f'.{variant}' if variant else ''}.json"))
+        for index in indices:
+            listed = read_json(index).get("weight_map")
+            if not isinstance(listed, dict):
+                raise UserError(f"{index} does not say which shard has which weight: fetch the folder again")
+            if absent := set(map(str, listed.values())) - there:
                 raise UserError(f"{repo}/{part} lacks {_list(absent)}: fetch the folder again")
+        if not whole and not indices:
+            raise UserError(f"{repo}/{part} has {_list(shards)} and no index.json that lists them: fetch it again")
+        for name in sorted(whole | shards):
+            _check_numbers(inside / name)
+
+
+def _check_numbers(path: Path) -> None:
+    """``UserError`` for weights in whole numbers of 8 bits, which the libraries would take as they are."""
+    codes = [name for name, _, dtype in _header(path) if dtype in ("I8", "U8")]
+    if codes:
+        raise UserError(f"{path} has quantized weights ({_list(codes[:1])}): give the published ones")
 
 
 def _list(names: Iterable[str]) -> str:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from gradproj.errors import UserError
 from gradproj.pretrained.layout import weight_files
 
 LIBRARIES = ("diffusers", "transformers")  # whose networks a model_index.json may name
+ANOTHER = "..., a folder or a hub id that has them all"
+LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what bad files make of it
 SHOWN = 5  # keys named in one message
 CPU = torch.device("cpu")
 
@@ -63,6 +66,14 @@ def load_network(
     if wrong:
         raise UserError(f"{label}/{_file(folder, variant)} {'; it '.join(wrong)}: type {advice}")
     return network
+
+
+def freeze(module: nn.Module, device: torch.device) -> None:
+    """In eval mode, without gradients for its weights, on ``device``; of a VAE only what decodes."""
+    if hasattr(module, "decoder") and hasattr(module, "encoder"):
+        for half in ("encoder", "quant_conv"):
+            setattr(module, half, None)
+    module.eval().requires_grad_(False).to(device)
 
 
 @contextmanager

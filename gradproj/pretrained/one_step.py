@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from gradproj.errors import UserError, all_of
 from gradproj.pretrained import tiny_decoder
+from gradproj.pretrained.component import Component
 from gradproj.pretrained.embeddings import PromptEmbeddings, parse_device
 from gradproj.pretrained.layout import latent_side
 from gradproj.pretrained.nodes import PipelineMemory, PipelineSource
 from gradproj.pretrained.precision import GradientRange
-from gradproj.pretrained.published_pipeline import whole_pipeline
+from gradproj.pretrained.published_pipeline import draw
 from gradproj.pretrained.quantized import Quantization
 from gradproj.pretrained.recompute import Policy, recompute
-from gradproj.pretrained.release import release
-from gradproj.pretrained.source import Component, fetch
+from gradproj.pretrained.source import fetch
 from gradproj.types import Image, Latent, default_device
 
 Dtype = Literal["bfloat16", "float16", "float32", "float64"]
@@ -189,23 +189,12 @@ class OneStepModel:
         """What the pipeline's own call is told besides prompts, size and steps: the latent as it takes it, guidance."""
         return {"latents": latent, "guidance_scale": 0.0}
 
-    @torch.no_grad()
     def published(self, latent: Latent, prompts: Sequence[str]) -> Image:
-        """The pictures of diffusers' own pipeline by its own call, in this model's number type, for a comparison.
-
-        It loads its own networks; this model's leave memory before it, and come again when they are used.
-        """
+        """The pictures of diffusers' own pipeline, for a comparison; this model's networks leave memory before it."""
         self.__dict__.pop("pipeline", None)
-        release()
         ready = {"vae": self.replacement.load(self.dtype)} if self.replacement else {}
-        pipeline = whole_pipeline(self.source, self.dtype, self.device, **ready)
-        told = {"num_inference_steps": 1, "height": self.resolution, "width": self.resolution, "output_type": "pt"}
-        told |= {**self.calling(latent)}
-        told["latents"] = told["latents"].to(self.dtype)
-        images = pipeline(list(prompts), **told).images.to(latent.dtype)
-        del pipeline
-        release()
-        return images
+        told = {"height": self.resolution, "width": self.resolution, **self.calling(latent)}
+        return draw(self.source, self.dtype, self.device, prompts, told, ready).to(latent.dtype)
 
     def decode(self, clean: Tensor, vae: Any) -> Image:
         """The picture that ``vae`` makes of the clean latent, in the latent's number type."""

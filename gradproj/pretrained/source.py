@@ -13,18 +13,13 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 
 from gradproj.errors import UserError
 from gradproj.files import sha256
 from gradproj.pretrained import hub, layout
-from gradproj.pretrained.network import CPU, load_network, network_class
+from gradproj.pretrained.network import ANOTHER, CPU, LOADING, freeze, load_network, network_class
 from gradproj.pretrained.quantized import Quantization, quantize, stored_bytes
-
-COMPONENT = ("config.json", "diffusion_pytorch_model.safetensors")
-ANOTHER = "..., a folder or a hub id that has them all"
-LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what bad files make of it
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class Source:
         try:
             return getattr(diffusers, entry[1]).from_pretrained(self.folder / "scheduler")
         except (AttributeError, *LOADING) as error:
-            raise UserError(f"{self.repo}: its scheduler {entry} cannot be loaded: {error}") from error
+            raise UserError(f"{self.repo}: its scheduler {entry} cannot be loaded: {error}: fetch it again") from error
 
     def with_weights(self) -> "Source":
         """The same with its weights named: by the commit, or, of a local folder, hashed.
@@ -100,7 +95,9 @@ class Source:
                     self.folder, dtype=dtype, local_files_only=True, **{**absent, **flags, **ready}
                 )
         except LOADING as error:
-            raise UserError(f"{self.repo} cannot be loaded as {self.kind.__name__}: {error}") from error
+            raise UserError(
+                f"{self.repo} cannot be loaded as {self.kind.__name__}: {error}: type model.source.repo={ANOTHER}"
+            ) from error
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 freeze(module, device)
@@ -124,15 +121,15 @@ class Source:
         aside = part == "vae" or part in self.quantized  # it loses its encoder first (``freeze``), or goes by layers
         return load_network(kind, self.folder / part, label, dtype, advice, self.variant, CPU if aside else device)
 
-    def _bytes(self, part: str, dtype: torch.dtype) -> int:
-        """Of the weights of ``part`` on the device."""
+    def weight_bytes(self, part: str, dtype: torch.dtype, stored: Quantization = "none") -> int:
+        """Of the weights of ``part``."""
         files = [path for pattern in layout.weight_patterns([part], self.variant) for path in self.folder.glob(pattern)]
-        return stored_bytes(layout.shapes(files), self.quantized.get(part, "none"), dtype.itemsize)
+        return stored_bytes(layout.shapes(files), stored, dtype.itemsize)
 
     def _check_room(self, parts: Sequence[str], dtype: torch.dtype, device: torch.device) -> None:
         if device.type != "cuda":
             return
-        needed = sum(self._bytes(part, dtype) for part in parts)
+        needed = sum(self.weight_bytes(part, dtype, self.quantized.get(part, "none")) for part in parts)
         free, total = torch.cuda.mem_get_info(device)
         if needed > free:
             networks = [part for part in parts if self._is_network(part)]
@@ -147,38 +144,6 @@ class Source:
             )
 
 
-@dataclass(frozen=True)
-class Component:
-    """A single network in a folder: ``config.json`` beside ``diffusion_pytorch_model.safetensors``.
-
-    ``key`` is the setting that names it, for messages.
-    """
-
-    folder: Path
-    kind: type[Any]
-    weights: Mapping[str, str]  # {hub id: commit}, or {file: sha256} for a local folder
-    commit: str | None
-    key: str
-
-    @property
-    def name(self) -> str:
-        """Its hub id, or its folder."""
-        return next(iter(self.weights)) if self.commit else str(self.folder)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return layout.read_json(self.folder / "config.json")
-
-    def load(self, dtype: torch.dtype) -> Any:
-        """The network, its weights fetched if they are not here."""
-        if self.commit is not None:
-            hub.snapshot(self.name, self.commit, COMPONENT)
-        try:
-            return load_network(self.kind, self.folder, self.name, dtype, f"{self.key}={ANOTHER}")
-        except LOADING as error:
-            raise UserError(f"{self.folder} cannot be loaded as {self.kind.__name__}: {error}") from error
-
-
 def fetch(repo: str, revision: str, variant: str | None, kind: type[Any], parts: Sequence[str]) -> Source:
     """The small files of ``parts`` of the pipeline ``repo``: a hub id at ``revision``, or a local folder as it is.
 
@@ -191,26 +156,3 @@ def fetch(repo: str, revision: str, variant: str | None, kind: type[Any], parts:
         folder, commit = hub.snapshot(repo, revision, small, later=large)
     layout.check_kind(folder, repo, kind, parts)
     return Source(folder, repo, commit, variant, kind, parts)
-
-
-def fetch_component(kind: type[Any], repo: str, revision: str, key: str) -> Component:
-    """A network of its own repository or folder, its weights not yet fetched; ``UserError`` where it is not whole.
-
-    ``key`` is the setting that has ``repo``.
-    """
-    folder = layout.local_folder(repo)
-    if folder is None:
-        folder, commit = hub.snapshot(repo, revision, COMPONENT[:1], later=COMPONENT[1:])
-        return Component(folder, kind, {repo: commit}, commit, key)
-    missing = [name for name in COMPONENT if not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"{folder} has no {' and no '.join(missing)}: give a folder that has, or a hub id")
-    return Component(folder, kind, {f"{kind.__name__}/{name}": sha256(folder / name) for name in COMPONENT}, None, key)
-
-
-def freeze(module: nn.Module, device: torch.device) -> None:
-    """In eval mode, without gradients for its weights, on ``device``; of a VAE only what decodes."""
-    if hasattr(module, "decoder") and hasattr(module, "encoder"):
-        for half in ("encoder", "quant_conv"):
-            setattr(module, half, None)
-    module.eval().requires_grad_(False).to(device)

@@ -10,9 +10,10 @@ import torch
 from diffusers import AutoencoderTiny
 
 from gradproj.errors import UserError
+from gradproj.pretrained.component import Component, fetch_component
+from gradproj.pretrained.network import freeze
 from gradproj.pretrained.nodes import PipelineSource
 from gradproj.pretrained.recompute import Policy, recompute
-from gradproj.pretrained.source import Component, fetch_component, freeze
 
 Decoder = Literal["full", "tiny"]  # what decodes in the climb
 INSTEAD = "type model.decoder=full, or model.source.tiny_repo=..., a folder or a hub id of one for these latents"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradproj.execution.experiment import Experiment
-from gradproj.execution.verify import GRADIENT, PICTURE, Finding, Task, allowed
+from gradproj.execution.verify import GRADIENT, PICTURE, Finding, Task, allowed, dtype_of
 from gradproj.noise import initial_latent
 from gradproj.runs.naming import LOOP, ImageId, target
 
@@ -34,7 +34,7 @@ def picture(task: Task, made: Mapping[str, Any]) -> Finding:
     said = f"differs from {model.kind.__name__}'s own by {difference:.1e} (rms; {tolerance:g} is allowed)"
     said += f", that of another latent by {apart:.1e}"
     quantization = getattr(model, "quantization", "none")
-    if quantization != "none":  # the published pipeline is not quantized: this is what it costs
+    if quantization != "none" and math.isfinite(difference):  # the published one is not quantized: what that costs
         return Finding("picture", "note", f"with {quantization} weights {said}", "", numbers)
     if not difference <= tolerance:  # refuses NaN, too
         advice = "this model does not draw what the published pipeline draws; please report it with the page"
@@ -78,7 +78,7 @@ def gradient(task: Task, made: Mapping[str, Any]) -> Finding:
     if difference <= tolerance:
         return Finding("gradient", "OK", said, "", numbers)
     advice = "the gradient is not the slope of the picture's reward; please report it with the page"
-    if doubt > tolerance:
+    if doubt > tolerance and dtype_of(settings["model"]) in ("float16", "bfloat16"):
         advice = "no length of a difference suits this number type; a finer one tells more: model.dtype=float32"
     return Finding("gradient", "wrong", said, advice, numbers)
 

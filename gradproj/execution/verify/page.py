@@ -1,7 +1,9 @@
 """The page of a verification: what was compared, on what, with which weights, as JSON to read and to send."""
 
+import errno
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +19,16 @@ from gradproj.files import place
 from gradproj.runs.environment import describe
 from gradproj.runs.naming import named_settings
 
+USUAL = {"quantization": "none", "decoder": "full"}  # whatever else a model has there has a page of its own
+
 
 def folder(task: Task) -> Path:
     """Where the pages are, made where it is missing; ``UserError`` where it cannot be."""
     path = Path(task.settings["results"]) / "verified"
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; give another folder: results=PATH") from error
     return path
@@ -44,7 +50,9 @@ def write(task: Task, made: Mapping[str, Any], checks: Sequence[Check]) -> Path:
         "peak_bytes": torch.cuda.max_memory_allocated(model.device) if model.device.type == "cuda" else None,
     }
     machine = re.sub(r"[^a-z0-9]+", "-", str(content["device"]).lower()).strip("-")
-    name = f"{task.model}-{dtype_of(task.settings['model'])}-{machine}.json"
+    node = task.settings["model"]
+    kinds = [node[key] for key, usual in USUAL.items() if node.get(key, usual) != usual]
+    name = "-".join([task.model.replace("/", "-"), dtype_of(node), *kinds, machine]) + ".json"
     path = folder(task) / name
     place(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return path
@@ -58,4 +66,6 @@ def _row(check: Check) -> dict[str, Any]:
 
 def _json(value: Any) -> Any:
     """JSON has no NaN and no infinity."""
+    if isinstance(value, list):
+        return [_json(one) for one in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
