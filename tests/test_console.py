@@ -52,6 +52,15 @@ def test_every_verb_explains_itself(verb: str, gradproj: Gradproj, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("verb", ["plan", "doctor", "fetch", "verify"])
+def test_a_verb_that_takes_a_runs_overrides_shows_them_and_does_no_more(
+    verb: str, gradproj: Gradproj, tmp_path: Path
+) -> None:
+    code, out, err = gradproj(verb, "--cfg", "job", "steps=7", folder=tmp_path)
+    assert (code, err) == (0, "") and "steps: 7" in out.splitlines() and out.count("steps: 7") == 1
+    assert out.strip().endswith("tracker: null") and list(tmp_path.iterdir()) == []
+
+
 def test_the_help_of_run_explains_every_key_and_lists_every_choice_without_torch(tmp_path: Path) -> None:
     done = lightly(tmp_path, "run", "--help")
     assert done.returncode == 0 and "torch" not in done.stderr

@@ -62,6 +62,22 @@ def test_a_published_model_without_a_gpu_is_refused_before_its_weights(
     assert gradproj("plan", *flux(*asked), folder=tmp_path).code == 0, "a plan is made where no GPU is"
 
 
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_that_another_process_has_for_itself_is_told_in_a_line(
+    gradproj: Gradproj, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    busy = "CUDA error: all CUDA-capable devices are busy or unavailable"
+
+    def refuse(device: torch.device) -> None:
+        raise RuntimeError(f"{busy}\nCUDA kernel errors might be asynchronously reported at some other API call")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refuse)
+    for verb in ("run", "verify"):
+        code, out, err = gradproj(verb, *flux(), folder=tmp_path)
+        assert (code, out, err.count("\n")) == (2, "", 1) and f"the GPU cannot be used ({busy}): nvidia-smi" in err
+    assert not (tmp_path / "results").exists()
+
+
 def test_on_the_processor_it_runs_where_that_is_asked_for_and_is_replayed_so(gradproj: Gradproj, tmp_path: Path):
     cache = f"model.source.cache={tmp_path}/prompts"
     ran = gradproj("run", *flux(cache, "device=cpu"), folder=tmp_path)

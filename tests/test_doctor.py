@@ -134,7 +134,8 @@ def run(compose: Any, *typed: str, model: str = "flux") -> doctor.Command:
         ("flux", "", 31.5, 31.0, "OK", "held_out=cpu, checkpointing=none, decoder_checkpointing=blocks: 30.7 GiB"),
         ("flux", "", 23.5, 23.0, "wrong", "no room for the generator and the decoder of Flux"),
         ("flux", "batch=4", 47.5, 47.0, "OK", "batch=4, held_out=during, checkpointing=blocks"),
-        ("flux", "memory=given", 23.5, 23.0, "OK", "38.6 GiB are needed at the most"),
+        ("flux", "memory=given", 47.5, 47.0, "OK", "38.6 GiB are needed at the most"),
+        ("flux", "memory=given", 23.5, 23.0, "wrong", "38.6 GiB are needed at the most (docs/models.md): type memory="),
         ("sana_sprint", "held_out=after", 15.5, 15.0, "OK", "batch=1, held_out=after, checkpointing=none"),
     ],
 )
@@ -183,6 +184,15 @@ def test_every_published_model_is_counted(compose: Any) -> None:
     small = "model.source.repo=Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers"
     one, other = (run(compose, *typed, model="sana_sprint").runs[0] for typed in ((), (small,)))
     assert counted.loading(one) > counted.loading(other)
+
+
+def test_rewards_that_a_card_sends_to_the_processor_need_its_memory(compose: Any, card: Any) -> None:
+    typed, aside = (run(compose, *more).runs[0] for more in ((), ("held_out=cpu",)))
+    card(31.5, 31)
+    said = machine.memory(doctor.Command([typed], "", False)).said
+    assert f"about {counted.loading(aside) / GIB:.0f} needed" in said and counted.loading(aside) > counted.loading(
+        typed
+    )
 
 
 # --- programs that are missing, fail or hang

@@ -20,6 +20,8 @@ def main(arguments: list[str]) -> int:
     given, overrides = _parser().parse_known_args(arguments)
     t2i = prompts.DEFAULT
     runs = composed.all_here(overrides, "gradproj doctor", later=t2i.stem)
+    if not runs:  # --cfg job, which is answered
+        return 0
     settings = [one.settings for one in runs]
     launched = any(word.startswith(LAUNCHER) and word.removeprefix(LAUNCHER) not in HERE for word in overrides)
     command = doctor.Command(settings, shlex.join(overrides), launched)

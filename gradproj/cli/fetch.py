@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> int:
     given, overrides = _parser().parse_known_args(arguments)
     t2i = prompts.DEFAULT
     runs = [one.settings for one in composed.all_here(overrides, "gradproj fetch", later=t2i.stem)]
+    if not runs:  # --cfg job, which is answered
+        return 0
     asked = _asked(runs, given.diversity)
     wants_prompts = given.prompts or any(settings["prompts"] == t2i.stem for settings in runs)
     from gradproj.pretrained import outlook, settle, shown

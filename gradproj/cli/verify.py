@@ -19,6 +19,8 @@ def main(arguments: list[str]) -> int:
     """Print a line for each comparison and where the page is; returns 0 where all is well, else 1."""
     given, overrides = _parser().parse_known_args(arguments)
     runs = composed.all_here(overrides, "gradproj verify")
+    if not runs:  # --cfg job, which is answered
+        return 0
     if len(runs) != 1:
         raise UserError(f"one run is verified at a time, these are {len(runs)}: leave out -m, and name one model")
     (run,) = runs

@@ -22,13 +22,22 @@ def chosen(name: str | None) -> AbstractContextManager[None]:
 
 
 def memory(name: str | None) -> tuple[int, int] | None:
-    """Bytes that are free on the GPU that ``chosen`` takes, and all of them; None where that is the processor."""
+    """Bytes that are free on the GPU that ``chosen`` takes, and all of them; None where that is the processor.
+
+    ``UserError`` for a GPU that does not answer, such as one that another process has for itself.
+    """
     with chosen(name):
         device = default_device()
     if device.type != "cuda":
         return None
     release()
-    return torch.cuda.mem_get_info(device)
+    try:
+        return torch.cuda.mem_get_info(device)
+    except RuntimeError as error:
+        raise UserError(
+            f"the GPU cannot be used ({str(error).splitlines()[0]}): nvidia-smi lists what holds it; wait for that, or "
+            "take another one: device=cuda:1"
+        ) from error
 
 
 def expect_gpu(model: Any, name: str | None) -> None:

@@ -40,8 +40,8 @@ def gpu(command: Command) -> Check:
         if not command.wants_gpu:
             return Check("gpu", "note", told + ("; the cluster's tasks need one" if command.launched else ""))
         return Check("gpu", "missing", told + wanted, f"{CLUSTER}, or type device=cpu, which takes hours a picture")
-    device = torch.device(next((name for name in command.devices if name.startswith("cuda")), "cuda"))
-    free, total = torch.cuda.mem_get_info(device)
+    name = next((name for name in command.devices if name.startswith("cuda")), "cuda")
+    device, (free, total) = torch.device(name), devices.memory(name) or (0, 0)
     said = f"{torch.cuda.get_device_name(device)}, {total / GIB:.1f} GiB, {free / GIB:.1f} free"
     try:
         square = torch.ones(8, 8, device=device)
@@ -61,8 +61,11 @@ def _room(command: Command, said: str, free: int, total: int) -> Check:
     chosen = max((one for one in plans if one.predicted), key=lambda one: largest(one.predicted or {}), default=None)
     if chosen is None:
         return Check("gpu", "OK", said + ("" if command.wants_gpu else "; this command needs little of it"))
-    need = f"{largest(chosen.predicted or {}) / GIB:.1f} GiB are needed at the most (docs/models.md)"
-    return Check("gpu", "OK", f"{said}; {chosen.said or need}")
+    most = largest(chosen.predicted or {})
+    need = f"{said}; {most / GIB:.1f} GiB are needed at the most (docs/models.md)"
+    if most > free:
+        return Check("gpu", "wrong", need, "type memory=auto, which chooses what fits")
+    return Check("gpu", "OK", f"{said}; {chosen.said}" if chosen.said else need)
 
 
 def _most(command: Command) -> int:

@@ -13,6 +13,8 @@ from packaging.specifiers import SpecifierSet
 from gradproj.execution.doctor import Check, Command
 from gradproj.execution.memory import GIB
 from gradproj.execution.memory.counted import loading
+from gradproj.execution.memory.planner import plan
+from gradproj.files import existing
 
 INSTALL = "in the checkout, type .venv/bin/pip install -c constraints.txt -e ."
 SHOWN = ("torch", "diffusers", "transformers", "huggingface-hub")
@@ -60,9 +62,12 @@ def torch_build() -> Check:
 
 
 def memory(command: Command) -> Check:
-    """The machine's memory, against the largest network that goes through it."""
+    """The machine's memory, against the largest network that goes through it, and the rewards that stay in it."""
+    from gradproj.execution.devices import memory
+
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    needed = max(map(loading, command.runs), default=0)
+    chosen = [plan(settings, memory(settings["device"])).settings for settings in command.runs]
+    needed = max(map(loading, chosen), default=0)
     said = f"{total / GIB:.1f} GiB of RAM" + (
         f", about {needed / GIB:.0f} needed to load the networks" if needed else ""
     )
@@ -76,7 +81,7 @@ def results(command: Command) -> Check:
     """Room for records in the results folder, and whether it can be written to."""
     free = {}
     for folder in sorted({Path(settings["results"]).absolute() for settings in command.runs}):
-        there = next(path for path in (folder, *folder.parents) if path.exists())
+        there = existing(folder)
         free[folder] = shutil.disk_usage(there).free
         if not there.is_dir() or not os.access(there, os.W_OK):
             reason = "cannot be written to" if there.is_dir() else "is no folder"
