@@ -1,6 +1,6 @@
 """What each published model costs at its real size, without its weights: full_size.py [--device meta|cpu|cuda].
 
-meta (the default) counts parameters, FLOPs and bytes through our own model classes, on any machine in 10 minutes, and
+meta (the default) counts parameters, FLOPs and bytes through our own model classes, on any machine in 15 minutes, and
 what stands beside them: the rewards (rewards.csv) and the text encoders (text_encoders.csv).
 cuda runs every model with random weights under each policy, and measures seconds per iteration and peak memory.
 cpu runs one iteration of SD-Turbo in float32, which takes 14 GB of memory and some minutes.
@@ -31,7 +31,10 @@ def main() -> None:
     rows = []
     for size in sizes():
         if device.type == "meta":
-            rows += [counted(size, *policies) for policies in product(POLICIES, POLICIES)]
+            decoders = ("full", "tiny") if size.tiny else ("full",)
+            rows += [
+                counted(size, *policies, decoder=one) for one in decoders for policies in product(POLICIES, POLICIES)
+            ]
         elif device.type == "cuda":
             rows += [measured(size, device, policy, rounds=10, warm=3) for policy in POLICIES]
         elif size.name == "sd_turbo":

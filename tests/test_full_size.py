@@ -49,6 +49,9 @@ FLUX = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 2, "atte
 FLUX |= {"axes_dims_rope": [4, 6, 6], "joint_attention_dim": 24, "pooled_projection_dim": 12, "in_channels": 16}
 SDXL = {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 12 + 6 * 8}
 SDXL |= {"attention_head_dim": [2, 4], "cross_attention_dim": 24, "transformer_layers_per_block": [1, 2]}
+TINY = {"_class_name": "AutoencoderTiny", "latent_channels": 4, "upsampling_scaling_factor": 2}
+TINY |= {f"{half}_block_out_channels": [8, 8] for half in ("encoder", "decoder")}
+TINY |= {f"num_{half}_blocks": [1, 1] for half in ("encoder", "decoder")}
 NARROW: dict[str, dict[str, dict[str, Any]]] = {
     "flux": {"transformer": FLUX, "vae": KL | {"latent_channels": 4}},
     "sdxl_turbo": {"unet": UNET | SDXL, "vae": KL},
@@ -63,7 +66,7 @@ def narrow(name: str) -> build.Size:
     size = SIZES[name]
     parts = {part: {**config, **NARROW[name].get(part, {})} for part, config in size.parts.items()}
     shapes = {key: [*shape[:-1], WIDTHS.get(key, shape[-1])] for key, shape in size.condition.items()}
-    return replace(size, parts=parts, condition=shapes)
+    return replace(size, parts=parts, condition=shapes, tiny=size.tiny and TINY)
 
 
 class Decoder(nn.Conv2d):
@@ -140,12 +143,13 @@ def test_the_policies_of_a_narrow_model(name: str) -> None:
     assert name in report.counts([size], list(rows.values()))
 
 
+@pytest.mark.parametrize("decoder", ["full", "tiny"])
 @pytest.mark.parametrize("name", ["sdxl_turbo"])
-def test_kept_bytes_are_those_of_autograd(name: str) -> None:
-    made = build.model(narrow(name), META, resolution=64)
+def test_kept_bytes_are_those_of_autograd(name: str, decoder: str) -> None:
+    made = build.model(narrow(name), META, resolution=64, decoder=decoder)
     condition, latent = build.condition(narrow(name), made), torch.empty(1, *made.latent_shape, device=META)
     work = count(made, condition, latent)
-    known = {one.untyped_storage()._cdata for part in build.networks(narrow(name), made) for one in part.parameters()}
+    known = {one.untyped_storage()._cdata for part in (made.network, made.decoder) for one in part.parameters()}
     known |= {one.untyped_storage()._cdata for one in (*condition.values(), latent)}
     saved: dict[int, Tensor] = {}
 
@@ -161,9 +165,26 @@ def test_kept_bytes_are_those_of_autograd(name: str) -> None:
     assert 0 <= work.generator.kept + work.decoder.kept - expected <= 8  # half precision's range keeps a scalar
 
 
-@pytest.mark.parametrize("name", NARROW)
-def test_a_narrow_model_runs_and_costs_what_was_counted(name: str) -> None:
-    size, settings = narrow(name), {"resolution": 64, "dtype": "float32"}
+def test_with_a_small_decoder_the_full_one_is_in_memory_too_and_its_pictures_count() -> None:
+    size, settings = narrow("sd_turbo"), {"resolution": 64}
+    made, full = (build.model(size, META, **settings, decoder=decoder) for decoder in ("tiny", "full"))
+    condition, latent = build.condition(size, made), torch.empty(1, *made.latent_shape, device=META)
+    work = count(made, condition, latent)
+    weights = [one for network in (full.network, full.decoder) for one in network.parameters()]
+    with Live([*weights, latent, *condition.values()]) as live, gpu_kernels(), torch.no_grad():
+        full.generate(latent, condition)
+    assert abs(work.drawn - live.peak) <= 8 and count(full, condition, latent).drawn == 0
+    row = table.counted(size, "none", "none", **settings, decoder="tiny")
+    assert row["peak_bytes"] == max(work.peak, work.drawn)
+    assert row["weights_bytes"] == sum(one.nbytes for one in (*weights, *made.decoder.parameters()))
+    assert row["decoder_parameters"] == build.parameters(made.decoder) != build.parameters(full.decoder)
+
+
+@pytest.mark.parametrize(
+    ("name", "decoder"), [*((name, "full") for name in NARROW), ("flux", "tiny"), ("sd_turbo", "tiny")]
+)
+def test_a_narrow_model_runs_and_costs_what_was_counted(name: str, decoder: str) -> None:
+    size, settings = narrow(name), {"resolution": 64, "dtype": "float32", "decoder": decoder}
     row = table.measured(size, CPU, "blocks", rounds=1, warm=0, **settings)
     assert row["all_finite"] and row["iteration_seconds"] > row["forward_seconds"] > 0 and row["peak_bytes"] > 2**20
     assert name in table.measured_table([row])
@@ -179,23 +200,25 @@ def committed() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_committed_table_is_what_is_counted_now() -> None:
-    (row,) = [
-        row
-        for row in committed()
-        if row["model"] == "sd_turbo" and row["checkpointing"] == row["decoder_checkpointing"] == "none"
-    ]
-    assert {key: str(value) for key, value in table.counted(SIZES["sd_turbo"], "none", "none").items()} == row
+@pytest.mark.parametrize("decoder", ["full", "tiny"])
+def test_the_committed_table_is_what_is_counted_now(decoder: str) -> None:
+    wanted = {"model": "sd_turbo", "decoder": decoder, "checkpointing": "none", "decoder_checkpointing": "none"}
+    (row,) = [row for row in committed() if wanted.items() <= row.items()]
+    now = table.counted(SIZES["sd_turbo"], "none", "none", decoder=decoder)
+    assert {key: str(value) for key, value in now.items()} == row
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_the_committed_table_has_the_published_networks(name: str) -> None:
-    rows = [row for row in committed() if row["model"] == name]
-    assert {(row["checkpointing"], row["decoder_checkpointing"]) for row in rows} == {
-        (one, other) for one in POLICIES for other in POLICIES
-    }
+    rows = {row["decoder"]: row for row in committed() if row["model"] == name}
+    assert rows.keys() == ({"full", "tiny"} if SIZES[name].tiny else {"full"})
+    for decoder in rows:
+        own = [row for row in committed() if (row["model"], row["decoder"]) == (name, decoder)]
+        policies = {(row["checkpointing"], row["decoder_checkpointing"]) for row in own}
+        assert policies == {(one, other) for one in POLICIES for other in POLICIES}
     for what, (number, _) in SIZES[name].published.items():
-        assert float(rows[0][f"{what}_parameters"]) == pytest.approx(number, rel=0.005)
+        built = rows["tiny"]["decoder_parameters"] if what == "tiny" else rows["full"][f"{what}_parameters"]
+        assert float(built) == pytest.approx(number, rel=0.005)
 
 
 def test_what_stands_beside_a_generator_is_counted_as_committed() -> None:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from gradproj.errors import UserError
 from gradproj.execution import devices
-from gradproj.execution.memory.counted import Generator, Judge, generator, needs, stages
+from gradproj.execution.memory.counted import generator, needs
 from gradproj.execution.memory.planner import LADDER, card, largest, plan
+from gradproj.execution.memory.stages import Generator, Judge, stages
 from gradproj.execution.settings import keys
 from gradproj.runs.naming import config_of
 
@@ -216,6 +217,19 @@ def test_larger_pictures_and_wider_numbers_need_more(settings: Plain) -> None:
     assert (large.weights, large.kept) == (one.weights, 4 * one.kept)
     assert (wide.weights, wide.kept, wide.text) == (2 * one.weights, 2 * one.kept, 2 * one.text)
     assert len({needs(settings("model=flux", f"held_out={held_out}"))["load"] for held_out, *_ in LADDER}) == 2  # type: ignore[index]
+
+
+def test_a_small_decoder_leaves_less_behind_and_its_own_weights_come_to_the_full_ones(settings: Plain) -> None:
+    full, small = (generator(settings("model=flux", f"model.decoder={decoder}")) for decoder in ("full", "tiny"))
+    assert full and small
+    assert small.weights - full.weights == 2 * 1_229_443, "bfloat16"
+    assert full.kept - small.kept > 2.4 * GIB and full.peak - small.peak > 2.4 * GIB
+    made = plan(settings("model=flux", "model.decoder=tiny"), card(32))
+    assert chosen(made.settings) == (1, "cpu", "none", "none"), "with the full one the decoder is computed again"
+    mine = ("model=sana_sprint", "model.decoder=tiny", "model.source.tiny_repo=mine/tiny")
+    assert generator(settings(*mine)) == generator(settings("model=sana_sprint")), (
+        "not counted: as large as the full one"
+    )
 
 
 def test_the_table_of_the_docs_is_the_planners() -> None:

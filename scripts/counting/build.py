@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from gradproj.execution.settings.parts import make
 from gradproj.pretrained import one_step
-from gradproj.pretrained.source import Source, freeze
+from gradproj.pretrained.network import freeze
+from gradproj.pretrained.source import Source
 
 SIZES = Path(__file__).parent / "sizes"
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
@@ -28,7 +29,7 @@ class Size:
 
     ``model`` names the YAML whose values our class gets, and ``settings`` has those that differ. ``condition`` has the
     shape of each tensor that ``encode`` returns, without the batch axis. ``published`` has the parameter counts in
-    print.
+    print. ``tiny`` is the small decoder of ``decoder=tiny``, where one is published.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Size:
     published: Mapping[str, tuple[float, str]]
     condition: Mapping[str, Sequence[int]]
     parts: Mapping[str, Mapping[str, Any]]
+    tiny: Mapping[str, Any] | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Size":
@@ -83,12 +85,28 @@ class RandomSource(Source):
         return self.kind(**absent | flags | made)
 
     def _make(self, part: str, dtype: torch.dtype, device: torch.device) -> nn.Module:
-        config = self.config(part)
-        with device, _default(dtype):
-            network = getattr(diffusers, config["_class_name"]).from_config(config)
+        network = random_network(self.config(part), dtype, device)
         self.whole[part] = parameters(network)
         freeze(network, device)
         return network
+
+
+@dataclass(frozen=True)
+class RandomDecoder:
+    """The small decoder (``source.Component``), made of ``config`` and random weights instead of files."""
+
+    config: Mapping[str, Any]
+    device: torch.device
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self, dtype: torch.dtype) -> nn.Module:
+        return random_network(self.config, dtype, self.device)
+
+
+def random_network(config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """The diffusers network of ``config``, its weights drawn."""
+    with device, _default(dtype):
+        return getattr(diffusers, config["_class_name"]).from_config(dict(config))
 
 
 def model(size: Size, device: torch.device, **changes: Any) -> Any:
@@ -102,7 +120,15 @@ def model(size: Size, device: torch.device, **changes: Any) -> Any:
     def find(repo: str, revision: str, variant: str | None, pipeline: type[Any], parts: Sequence[str]) -> RandomSource:
         return RandomSource(Path(repo), repo, None, variant, pipeline, parts, configurations=size.parts)
 
-    with patch.object(one_step, "fetch", find), patch.object(one_step, "default_device", lambda: device):
+    def find_decoder(source: Any) -> RandomDecoder:
+        assert size.tiny, f"{size.name} has no small decoder"
+        return RandomDecoder(size.tiny, device)
+
+    with (
+        patch.object(one_step, "fetch", find),
+        patch.object(one_step.tiny_decoder, "find", find_decoder),
+        patch.object(one_step, "default_device", lambda: device),
+    ):
         return make(node | changes, "model")
 
 
@@ -114,11 +140,6 @@ def condition(size: Size, made: Any, batch: int = 1) -> dict[str, Tensor]:
         else torch.randn(batch, *shape, dtype=made.dtype, device=made.device)
         for name, shape in size.condition.items()
     }
-
-
-def networks(size: Size, made: Any) -> tuple[nn.Module, nn.Module]:
-    """The generator and the decoder of a model."""
-    return made.network, made.decoder
 
 
 def parameters(network: nn.Module) -> int:

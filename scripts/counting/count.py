@@ -29,12 +29,14 @@ class Work:
 class Count:
     """An iteration. ``peak`` is the most bytes at any moment, without weights, latent and condition.
 
-    A multiply-add is two FLOPs.
+    ``drawn``: the same while a model with ``render`` draws a picture to score, between two iterations; else 0. A
+    multiply-add is two FLOPs.
     """
 
     generator: Work
     decoder: Work
     peak: int
+    drawn: int
 
 
 def count(model: Any, condition: Any, latent: Tensor) -> Count:
@@ -42,16 +44,20 @@ def count(model: Any, condition: Any, latent: Tensor) -> Count:
     with FlopCounterMode(display=False) as flops, gpu_kernels():
         work = _iteration(model, condition, latent, flops.get_total_flops)
     networks = [part for part in model.pipeline.components.values() if isinstance(part, nn.Module)]
-    weights = [weight for network in networks for weight in network.parameters()]
-    with Live([*weights, latent, *tree_leaves(condition)]) as live, gpu_kernels():
+    weights = [weight for network in (*networks, model.decoder) for weight in network.parameters()]
+    given = [*weights, latent, *tree_leaves(condition)]
+    with Live(given) as live, gpu_kernels():
         kept = _iteration(model, condition, latent, lambda: live.now)
+    with Live(given) as drawing, gpu_kernels():
+        if getattr(model, "render", None):
+            model.render(latent, condition)
     generator = Work(work["generated"], work["end"] - work["decoded back"], kept["generated"])
     decoder = Work(
         work["decoded"] - work["generated"],
         work["decoded back"] - work["decoded"],
         kept["decoded"] - kept["generated"],
     )
-    return Count(generator, decoder, live.peak)
+    return Count(generator, decoder, live.peak, drawing.peak)
 
 
 def _iteration(model: Any, condition: Any, latent: Tensor, counter: Callable[[], int]) -> dict[str, int]:

@@ -19,7 +19,8 @@ WHAT = {
     "table": """\
 Counted on PyTorch's meta device (shapes and types, no numbers, no weights) through the model classes' own `generate`:
 one picture forwards, and the gradient of the picture with respect to the latent alone; batch 1; dtype, resolution and
-text length of `configs/model/`. Reward, text encoders and the method's projections are not in it. **No figure here was
+text length of `configs/model/`. With `decoder=tiny` the decoder is the small one, while the full one is in memory, too,
+and draws what is scored. Reward, text encoders and the method's projections are not in it. **No figure here was
 measured on a GPU**: none was at hand. `python scripts/full_size.py --device cuda` measures where there is one.
 """,
     "cpu": """\

@@ -7,7 +7,7 @@ import torch
 
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
 
-from .build import Size, condition, model, networks, parameters
+from .build import Size, condition, model, parameters
 from .count import count
 from .measure import measure
 
@@ -17,15 +17,21 @@ Row = dict[str, Any]
 
 
 def counted(size: Size, checkpointing: str, decoder_checkpointing: str, **changes: Any) -> Row:
-    """FLOPs and bytes of one model under one pair of policies, counted for a batch of 1."""
+    """FLOPs and bytes of one model under one pair of policies, counted for a batch of 1.
+
+    With ``decoder="tiny"`` the decoder's columns are of the small one. The full one is in memory, too, and draws
+    pictures to score between iterations: ``weights_bytes`` and ``peak_bytes`` have it.
+    """
     policies = {"checkpointing": checkpointing, "decoder_checkpointing": decoder_checkpointing}
     made = model(size, META, **policies, **changes)
-    generator, decoder = networks(size, made)
-    weights = [weight for network in (generator, decoder) for weight in network.parameters()]
-    weights_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
+    generator, decoder = made.network, made.decoder
+    loaded = {id(network): network for network in (generator, decoder, made.pipeline.vae)}.values()
+    weights_bytes = sum(one.numel() * one.element_size() for network in loaded for one in network.parameters())
     work = count(made, condition(size, made), torch.randn(1, *made.latent_shape, device=META))
+    peak = max(work.peak, work.drawn)
     return {
         "model": size.name,
+        "decoder": changes.get("decoder", "full"),
         **policies,
         "dtype": str(made.dtype).removeprefix("torch."),
         "latent_entries": torch.Size(made.latent_shape).numel(),
@@ -38,9 +44,9 @@ def counted(size: Size, checkpointing: str, decoder_checkpointing: str, **change
         "decoder_backward_flop": work.decoder.backward,
         "generator_kept_bytes": work.generator.kept,
         "decoder_kept_bytes": work.decoder.kept,
-        "peak_bytes": work.peak,
+        "peak_bytes": peak,
         "weights_bytes": weights_bytes,
-        "memory_bytes": weights_bytes + work.peak,
+        "memory_bytes": weights_bytes + peak,
     }
 
 
@@ -55,7 +61,7 @@ def networks_table(rows: Sequence[Row]) -> str:
     without = [row for row in rows if row["checkpointing"] == row["decoder_checkpointing"] == "none"]
     shown = [
         {
-            "model": row["model"],
+            "model": _named(row),
             "N": f"{row['latent_entries']:,}",
             "type": row["dtype"],
             "generator, parameters": f"{row['generator_parameters']:,}",
@@ -74,7 +80,7 @@ def policies_table(rows: Sequence[Row]) -> str:
     """A line for each model and pair of policies."""
     shown = [
         {
-            "model": row["model"],
+            "model": _named(row),
             "checkpointing": row["checkpointing"],
             "decoder_checkpointing": row["decoder_checkpointing"],
             "TFLOP": f"{(_flop(row, 'generator') + _flop(row, 'decoder')) / TERA:.1f}",
@@ -91,19 +97,18 @@ def policies_table(rows: Sequence[Row]) -> str:
 
 def published_table(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
     """The number of parameters of what was built, and the number in print."""
-    by_model = {row["model"]: row for row in rows}
-    shown = [
-        {
-            "model": size.name,
-            "network": what,
-            "built": f"{by_model[size.name][f'{what}_parameters']:,}",
-            "in print": said,
-            "difference": f"{by_model[size.name][f'{what}_parameters'] / number - 1:+.2%}",
-        }
-        for size in sizes
-        for what, (number, said) in size.published.items()
-    ]
+    found = {(row["model"], row["decoder"]): row for row in rows}
+    shown = []
+    for size in sizes:
+        for what, (number, said) in size.published.items():
+            built = found[size.name, "full"].get(f"{what}_parameters") or found[size.name, what]["decoder_parameters"]
+            shown.append({"model": size.name, "network": what, "built": f"{built:,}", "in print": said})
+            shown[-1]["difference"] = f"{built / number - 1:+.2%}"
     return markdown(shown, list(shown[0]))
+
+
+def _named(row: Row) -> str:
+    return row["model"] + ("" if row["decoder"] == "full" else f", decoder={row['decoder']}")
 
 
 def _flop(row: Row, part: str) -> int:

@@ -4,9 +4,8 @@ This is the one prediction, of the planner, of ``gradproj doctor``, in env.json 
 """
 
 import csv
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import yaml
 
 from gradproj.errors import UserError
 from gradproj.execution.memory import GIB
-from gradproj.execution.quantized import saved_bytes
+from gradproj.execution.memory.stages import Generator, Judge, stages
 from gradproj.execution.settings.overrides import data_folder
 from gradproj.runs.naming import target
 
@@ -25,56 +24,6 @@ WIDTH = {"float64": 8, "float32": 4}  # bytes of a number; two for the others
 NEAR = 0.02  # another network of the same layout is taken for the counted one up to this part of its parameters
 POLICIES = ("checkpointing", "decoder_checkpointing")
 Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Generator:
-    """Bytes of a model: its text encoders, generator and decoder; and of one picture's two passes.
-
-    ``kept`` is what the forward pass leaves for the backward pass, and ``peak`` the most at any moment of the two.
-    """
-
-    text: int
-    weights: int
-    kept: int
-    peak: int
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Bytes of a reward: what reads prompts and leaves, what stays, and the most of one picture's two passes."""
-
-    text: int
-    weights: int
-    peak: int
-
-
-def stages(
-    model: Generator,
-    rewards: Mapping[str, Judge],
-    climbed: Collection[str],
-    batch: int,
-    held_out: str,
-    text_on_gpu: bool = True,
-) -> dict[str, int]:
-    """Stage -> bytes of tensors on the GPU at the most, of a batch of ``batch`` pictures.
-
-    ``climbed`` are the names of the rewards that are climbed; where the others are says ``held_out`` (``during``,
-    ``cpu``, ``after``). A text encoder shares the GPU with nothing.
-    """
-    others = [judge for name, judge in rewards.items() if name not in climbed]
-    here = [rewards[name] for name in climbed if name in rewards]
-    there = here + others * (held_out == "during")
-    load = model.weights + sum(judge.weights for judge in there)
-    judged = model.kept + sum(judge.peak for judge in here)  # a reward sees the picture while all of its graph is kept
-    texts = [model.text * text_on_gpu, *(judge.text for judge in here + others * (held_out != "cpu"))]
-    after = [judge.weights for judge in others] if held_out == "after" else []
-    return {
-        "text": max(texts),
-        "load": load,
-        "climb": load + batch * max(model.peak, judged),
-        "score": max(after, default=0),
-    }
 
 
 def needs(settings: Settings) -> dict[str, int] | None:
@@ -114,7 +63,8 @@ def generator(settings: Settings) -> Generator | None:
     """The counts of the settings' model, at its policies, resolution and number type; None where there are none.
 
     A local folder is counted where its generator has as many parameters as one that was counted; what is on the hub is
-    taken for as large as it is published.
+    taken for as large as it is published. A small decoder of one's own is taken for the published one; where none is
+    published, for as large as the full one.
     """
     node = settings["model"]
     own = isinstance(node, Mapping) and node["_target_"].startswith("gradproj.models.")
@@ -123,6 +73,8 @@ def generator(settings: Settings) -> Generator | None:
         return None
     rows = [row for row in _table("table") if f"{row['model']}_".startswith(f"{name}_")]
     wanted = {key: node["memory"][key].replace("auto", "none") for key in POLICIES}
+    decoder = node.get("decoder", "full")
+    wanted["decoder"] = decoder if decoder in {row["decoder"] for row in rows} else "full"
     rows = [row for row in _of_size(rows, node) if all(row[key] == value for key, value in wanted.items())]
     if not rows:
         return None
@@ -132,8 +84,8 @@ def generator(settings: Settings) -> Generator | None:
     kept = int(row["generator_kept_bytes"]) + int(row["decoder_kept_bytes"])
     stored, itemsize = node.get("quantization", "none"), WIDTH.get(node["dtype"], 2)
     return Generator(
-        text=int(width * text[name]) - saved_bytes(name, "text_encoder_2", stored, itemsize),
-        weights=int(width * int(row["weights_bytes"])) - saved_bytes(name, "transformer", stored, itemsize),
+        text=int(width * text[name]) - _saved(name, "text_encoder_2", stored, itemsize),
+        weights=int(width * int(row["weights_bytes"])) - _saved(name, "transformer", stored, itemsize),
         kept=int(scale * kept),
         peak=int(scale * int(row["peak_bytes"])),
     )
@@ -166,6 +118,12 @@ def _of_size(rows: list[dict[str, str]], node: Settings) -> list[dict[str, str]]
                 found = layout.count_parameters(files)
                 return [row for row in rows if abs(found / int(row["generator_parameters"]) - 1) <= NEAR]
     return []
+
+
+def _saved(model: str, part: str, quantization: str, itemsize: int) -> int:
+    """How many bytes fewer the weights of ``part`` take, quantized, than at ``itemsize`` a number."""
+    rows = [row for row in _table("quantized") if (row["model"], row["part"]) == (model, part)]
+    return sum(itemsize * int(row["quantized"]) - int(row[quantization]) for row in rows if quantization != "none")
 
 
 def _rewards() -> dict[str, dict[str, str]]:
