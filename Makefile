@@ -38,10 +38,10 @@ unpack: named-results .venv/.installed ## the reverse, byte for byte: make unpac
 	$(BIN)/gradproj pack --unpack $(RESULTS)
 
 tune: .venv/.installed ## the recorded choice of learning rates and weights (results/miniature/tuning), resumable
-	$(BIN)/python scripts/reproduce.py tune
+	$(BIN)/python scripts/reproduce.py tune $(ARGS)
 
 reproduce: .venv/.installed ## the miniature's committed results (results/miniature), resumable
-	$(BIN)/python scripts/reproduce.py main
+	$(BIN)/python scripts/reproduce.py main $(ARGS)
 
 parity: .venv/.installed ## our rewards beside the published code, on random weights, in its own environment (6 GB): ARGS="--full" "--write"
 	$(BIN)/python scripts/parity.py $(ARGS)

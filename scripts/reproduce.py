@@ -1,9 +1,9 @@
-"""Make the runs behind the committed results again: ``python scripts/reproduce.py tune`` or ``main``.
+"""Make the runs behind the committed results again: ``python scripts/reproduce.py tune``, ``main``, or both: ``all``.
 
 ``tune`` sweeps learning rate and weight of every method on the tuning prompts into results/miniature/tuning, lets
 choose.py choose, and goes on beyond the edges of the grid until no choice lies at one, or at its bound alone. ``main``
-runs all methods with three targets on the test prompts into results/miniature, the native protocol, and then the named
-sweeps of the ablations and of diversity into results/miniature_*. Each is a ``gradproj-run`` command (--list prints
+runs all methods with three targets on the test prompts into results/miniature, and the named sweeps of the ablations
+and of diversity into results/miniature_*. Each is a ``gradproj-run`` command (--list prints
 them), the longest first; as many run side by side as --workers says. Type the same again after an interruption, and it
 goes on.
 """
@@ -24,11 +24,10 @@ import yaml
 
 MIX = "{shapes_aesthetic:1,shapes_matcher:5}"
 LIKE = "shapes_aesthetic"  # the target whose rates and weights the mix takes, which is not tuned itself
-STEPS = 100  # of every run but the native ones of MPGR, PRNO and ReNO, which have their own
-NATIVE = {"mpgr": 500, "prno": 100, "reno": 49, "ours": STEPS, "none": STEPS}  # the last two to set them against
+STEPS = 100  # of every run but diversity's
+DIVERSITY = {"ours": 28, "none": 34}  # the steps to the level of the tuning: pictures of an equal target are compared
 COST = {"prno": 2.5}  # of a step, in steps of none
 SWEEPS = {
-    "diversity": 64 * 25,
     "ablation_block": 64 * 7,
     "ablation_switches": 64 * 4,
     "ablation_guard": 64 * 4,
@@ -48,7 +47,7 @@ def tuning_commands(folder: Path = tuning.FOLDER) -> Commands:
 
 
 def main_commands() -> Commands:
-    """All methods, three targets, 64 prompts, seeds that no tuning saw; native with 2 seeds; ablations; diversity."""
+    """All methods, three targets, 64 prompts, seeds that no tuning saw; ablations; diversity."""
     common = ["prompts=shapes_test", "batch=32", "results=results/miniature"]
     costs: list[tuple[float, list[str]]] = []  # in images x steps of none
     for sweep, images in SWEEPS.items():
@@ -59,9 +58,9 @@ def main_commands() -> Commands:
         four = [*common, f"steps={STEPS}", "seeds=[1,2,3,4]", f"method={method}"]
         costs += [(images_and_steps, [*four, f"reward={target}"]) for target in tuning.TARGETS]
         costs.append((images_and_steps, [*four, f"reward={MIX}", *_tuned(method)]))
-    for method, steps in NATIVE.items():
-        native = [*common, f"steps={steps}", "seeds=2", "protocol=native", f"method={method}"]
-        costs += [(64 * 2 * steps * COST.get(method, 1), [*native, f"reward={target}"]) for target in tuning.TARGETS]
+    for method, steps in DIVERSITY.items():
+        many = ["-m", "+sweep=diversity", "model=shapes", f"steps={steps}", f"method={method}", "batch=32"]
+        costs.append((64 * 25 * steps, [*many, "results=results/miniature_diversity"]))
     return [command for _, command in sorted(costs, key=lambda pair: -pair[0])]
 
 
@@ -77,26 +76,32 @@ def tune(workers: int, folder: Path = tuning.FOLDER, more: Sequence[str] = ()) -
     return True
 
 
+def main_runs(workers: int, more: Sequence[str] = ()) -> bool:
+    """The runs of the main comparison, of the ablations and of diversity; whether all went well."""
+    return run(main_commands(), workers, more)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("tune", "main"))
+    parser.add_argument("what", choices=("tune", "main", "all"))
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="commands side by side (default: cores)"
     )
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     parser.add_argument("--with", dest="more", nargs="+", default=[], help="KEY=VALUE for every command: batch=256")
     arguments = parser.parse_args()
+    parts = ("tune", "main") if arguments.what == "all" else (arguments.what,)
     if arguments.list:
-        commands = tuning_commands() if arguments.what == "tune" else main_commands()
+        commands = [command for part in parts for command in (tuning_commands if part == "tune" else main_commands)()]
         print("\n".join(tuning.typed([*command, *arguments.more]) for command in commands))
         return
-    began = time.monotonic()
-    if arguments.what == "tune":
-        well = tune(arguments.workers, more=arguments.more)
-    else:
-        well = run(main_commands(), arguments.workers, arguments.more)
-    print(f"{arguments.what} took {_clock(time.monotonic() - began)} with {arguments.workers} workers")
-    sys.exit(0 if well else 1)
+    for part in parts:
+        began = time.monotonic()
+        make = tune if part == "tune" else main_runs
+        well = make(arguments.workers, more=arguments.more)
+        print(f"{part} took {_clock(time.monotonic() - began)} with {arguments.workers} workers")
+        if not well:
+            sys.exit(1)
 
 
 def run(commands: Iterable[Sequence[str]], workers: int, more: Sequence[str] = ()) -> bool:
