@@ -30,22 +30,23 @@ from gradproj.report.writing import csv
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
 from gradproj.rewards.shapes_matcher import ShapesMatcher
 from gradproj.runs.environment import describe
+from gradproj.runs.scored_steps import scored_steps
 from gradproj.spectrum import project
 from gradproj.types import Method, projected
 
 PROMPTS = Path("prompts/shapes_tuning.txt")
 TARGETS = {"shapes_aesthetic": ShapesAesthetic, "shapes_matcher": ShapesMatcher}
 HELD_OUT = ("shapes_heldout", "shapes_rendering")
-RADIUS = 4  # of the low-pass, in half waves across the picture
 Onto = Callable[[Tensor], Tensor]
 
 
-def low(gradient: Tensor) -> Tensor:
-    """The gradient with cosine coefficients divided by 1 + (radius / RADIUS)^2: a rate for each band."""
+def low(gradient: Tensor, within: float) -> Tensor:
+    """The planar gradient with coefficients divided by 1 + (radius / within)^2, in half waves: a rate for each band."""
+    gradient = project_planes(gradient)
     size = gradient.shape[-1]
     transform, index = cosines(size, gradient.dtype, gradient.device), torch.arange(size)
     radius = index[:, None] ** 2 + index**2
-    return transform.T @ (transform @ gradient @ transform.T / (1 + radius / RADIUS**2)) @ transform
+    return transform.T @ (transform @ gradient @ transform.T / (1 + radius / within**2)) @ transform
 
 
 def together(gradient: Tensor) -> Tensor:
@@ -108,7 +109,8 @@ def candidates(target: str, lr: float) -> dict[str, dict[str, Any]]:
         "planar gradient, ours' latent": both(project_planes, project),
         "planar, blocks of 4": both(partial(project_planes, block=4), partial(project_planes, block=4)),
         "the three gradients together": both(together, project),
-        "low-pass of the planar gradient": both(lambda gradient: low(project_planes(gradient)), project_planes),
+        "planar, low-pass 4": both(partial(low, within=4), project_planes),
+        "planar, low-pass 16": both(partial(low, within=16), project_planes),
         "ours along the tangent": {"method": Method(make, tangent, project)},
         "ours through a smoothed model": ours | {"model": Smoothed()},
         "ours through a shifted picture": ours | {"reward": shifted(target)},
@@ -122,12 +124,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
     target, scores = arguments.target, [arguments.target, *HELD_OUT]
-    curves = {}
+    curves, scored = {}, scored_steps(arguments.steps, "geometric")
     for name, parts in candidates(target, arguments.lr).items():
         made = gradproj.improve(
             PROMPTS, steps=arguments.steps, rewards=scores, overrides=["batch=24"], **{"reward": target, **parts}
         )
-        curves[name] = {score: np.stack([one.trajectory[score].dropna() for one in made]) for score in scores}
+        curves[name] = {score: np.stack([one.trajectory[score].iloc[scored] for one in made]) for score in scores}
         print(f"{name}: {', '.join(f'{score} {values.mean(0)[-1]:.4f}' for score, values in curves[name].items())}")
     rows = [
         {"target": target, "candidate": name, "lr": arguments.lr, "steps": arguments.steps, "n": len(curve[target])}

@@ -9,6 +9,9 @@ level; one that never does is out.
   a mean paired difference to the best, over the prompts, of more than its standard error.
 - speed: the fewest steps.
 
+Where the records of a sweep are gone and only its table is left, --levels TABLE takes every target's level from there, so
+that settings which are run later are judged as those were.
+
 Prints the YAML of both for ``tuned`` in configs/model/shapes.yaml, one of them as a comment, which choice lies at an
 edge of what was tried, and the commands that go on beyond it. Writes <folder>/chosen.csv with all settings.
 """
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tuning
 
 from gradproj.errors import UserError
@@ -46,17 +50,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=tuning.FOLDER)
     parser.add_argument("--by", choices=RULES, default="quality", help="whose choice is no comment (default: quality)")
+    parser.add_argument("--levels", type=Path, help="the chosen.csv of an earlier sweep, whose levels hold here, too")
     arguments = parser.parse_args()
     try:
-        rows = read(arguments.folder)
+        rows = read(arguments.folder, arguments.levels)
     except UserError as error:
         sys.exit(str(error))
     report(rows, arguments.folder, arguments.by)
 
 
-def read(folder: Path) -> list[Row]:
+def read(folder: Path, levels: Path | None = None) -> list[Row]:
     """All settings of the sweep with what they came to; ``UserError`` where a target was climbed from two starts."""
     found = find(folder)
+    given = pd.read_csv(levels).groupby("target")[["level", "level_of"]].first().T if levels else {}
     for line in found.left_out:
         print(f"left out: {line}", file=sys.stderr)
     rows: list[Row] = []
@@ -67,16 +73,19 @@ def read(folder: Path) -> list[Row]:
                 f"{folder}/runs has runs of {target} on {1 + len(others)} lists of prompts or models; move those away "
                 "that are not of today's sweep"
             )
-        rows += settings(first)
+        rows += settings(first, given.get(first.target))
     return rows
 
 
-def settings(comparison: Comparison) -> list[Row]:
-    """One target's runs as rows: setting, level, the step that crosses it and the held-out mean there, or NaN."""
+def settings(comparison: Comparison, given: Sequence[Any] | None = None) -> list[Row]:
+    """One target's runs as rows: setting, level, the step that crosses it and the held-out mean there, or NaN.
+
+    ``given`` are the level and whose it is; None: they come from these runs.
+    """
     runs = list(comparison.methods.values())
     rows = [_row(comparison.target, run) for run in runs]
     reach, slowest = min((_reach(rows, method), method) for method in {row["method"] for row in rows})
-    level = (1 - SHARE) * rows[0]["start"] + SHARE * reach
+    level, slowest = ((1 - SHARE) * rows[0]["start"] + SHARE * reach, slowest) if given is None else given
     for row, run in zip(rows, runs, strict=True):
         row |= {"level": level, "level_of": slowest, "step": np.nan, "between_steps": "", HELD_OUT: np.nan}
         row |= {"behind": np.nan, "behind_error": np.nan, **dict.fromkeys(RULES, False)}
@@ -86,8 +95,8 @@ def settings(comparison: Comparison) -> list[Row]:
             row["values"] = per_prompt(at(run.scores[HELD_OUT], position), comparison.prompts)
             row[HELD_OUT] = row["values"].mean()
     rows.sort(key=lambda row: (row["method"], row["lr"], row["weight"]))
-    for _, group in groupby(rows, key=lambda row: row["method"]):
-        _choose([row for row in group if "values" in row])
+    for _, group in groupby((row for row in rows if "values" in row), key=lambda row: row["method"]):
+        _choose(list(group))
     return [{key: value for key, value in row.items() if key != "values"} for row in rows]
 
 

@@ -71,6 +71,18 @@ def test_the_level_is_that_of_the_second_best_setting_of_the_method_that_reaches
     assert np.isnan(next(one for one in rows if one["lr"] == 0.01 and one["method"] == "none")["step"])  # never there
 
 
+def test_settings_run_later_are_judged_at_the_level_of_the_table_that_is_left(tmp_path: Path) -> None:
+    for method, gain in (("none", 4.0), ("ours", 9.0)):
+        write(tmp_path / "first", method, Setting(0.01), gain, 0.5)
+    choose.report(choose.read(tmp_path / "first"), tmp_path / "first")
+    for method, gain in (("ours", 7.2), ("reno", 3.0)):  # by themselves, they would have a lower level
+        write(tmp_path / "later", method, Setting(0.02, None if method == "ours" else 1.0), gain, 0.5)
+    ours, reno = choose.read(tmp_path / "later", tmp_path / "first/chosen.csv")
+    assert (ours["level"], ours["level_of"], reno["level_of"]) == (pytest.approx(3 + 0.9 * 4), "none", "none")
+    assert ours["step"] == pytest.approx(40 * 3.6 / 7.2) and np.isnan(reno["step"])
+    assert (ours["quality"], reno["quality"]) == (True, False)
+
+
 def test_quality_takes_the_quickest_that_is_not_clearly_worse_and_speed_the_quickest(tmp_path: Path) -> None:
     write(tmp_path, "none", Setting(0.01), 8.0, 0.60, noise=0.1)  # the slowest is best
     write(tmp_path, "none", Setting(0.02), 8.5, 0.59, noise=0.1)
