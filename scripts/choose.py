@@ -9,8 +9,8 @@ level; one that never does is out.
   a mean paired difference to the best, over the prompts, of more than its standard error.
 - speed: the fewest steps.
 
-Where the records of a sweep are gone and only its table is left, --levels TABLE takes every target's level from there, so
-that settings which are run later are judged as those were.
+Where the records of a sweep are gone and only its table is left, --levels TABLE takes every target's level from there,
+so that settings which are run later are judged as those were.
 
 Prints the YAML of both for ``tuned`` in configs/model/shapes.yaml, one of them as a comment, which choice lies at an
 edge of what was tried, and the commands that go on beyond it. Writes <folder>/chosen.csv with all settings.
