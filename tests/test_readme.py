@@ -9,6 +9,7 @@ import torch
 
 from gradproj.cli import VERBS
 from gradproj.execution.settings.compose import compose_run
+from gradproj.report.load import typed
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("gradproj/**/*.md")])
@@ -37,7 +38,7 @@ def test_the_commands_of_the_readme_are_there() -> None:
 def test_the_runs_of_the_readme_are_understood(words: list[str]) -> None:
     settings, choices = compose_run(words)
     for key, value in (word.split("=", 1) for word in words):
-        assert str(choices.get(key, settings.get(key))) == value or any(mark in key + value for mark in ".[")
+        assert typed(choices.get(key, settings.get(key))) == value or any(mark in key + value for mark in ".[")
 
 
 def test_the_python_of_the_readme_runs() -> None:
