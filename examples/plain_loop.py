@@ -8,10 +8,10 @@ from gradproj.rewards.shapes_matcher import ShapesMatcher
 
 
 def climb(latent: torch.Tensor, prompts: list[str], steps: int = 30, rate: float = 0.02) -> tuple[torch.Tensor, list]:
-    """The latent after so many steps, float32 (b, 3, 32, 32) as the one given, and the mean reward of every step."""
+    """A latent so many steps further, float32 (b, 3, 32, 32) as the one given, and the mean reward of every step."""
     model, reward = Shapes(), ShapesMatcher()  # here come your own generator and reward
     condition, text = model.encode(prompts), reward.encode(prompts)
-    latent = latent.to(model.device).requires_grad_()
+    latent = latent.to(model.device, copy=True).requires_grad_()
     optimizer = torch.optim.Adam([latent], lr=rate)
     rewards = []
     for _ in range(steps):

@@ -187,7 +187,7 @@ def test_it_is_refused_in_a_line_and_nothing_changes(
 
 def test_a_billion_seeds_are_planned_as_a_number(place: Path, gradproj: Gradproj) -> None:
     before = state(place)
-    code, out, err = gradproj("plan", "-m", *SMALL, "method=ours,none", "seeds=1000000000", folder=place)
+    code, out, err = gradproj("plan", *SMALL, "method=ours,none", "-m", "seeds=1000000000", folder=place)
     assert code == 0, err
     assert "3999999996 images to do in 2 runs" in out
     assert state(place) == before

@@ -33,7 +33,9 @@ def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("example", ["plain_loop"], indirect=True)
 def test_the_loop_of_ones_own_climbs_as_the_method_does(example: Any) -> None:
     start = initial_latent((3, 32, 32), [(0, 0), (1, 0)])
-    latent, rewards = example.climb(start.clone(), PROMPTS, steps=5)
+    before = start.clone()
+    latent, rewards = example.climb(start, PROMPTS, steps=5)
+    assert torch.equal(start, before), "it is the caller's"
     model, reward = Shapes(), ShapesMatcher()
     method = ours.method(lambda given: torch.optim.Adam(given, lr=0.02), 1e9, 16, True, True)
     rng = [generator("method", prompt, 0) for prompt in range(2)]

@@ -102,7 +102,10 @@ def all_here(arguments: list[str], program: str, later: str = "") -> list[Compos
 def _compose(arguments: list[str], task: Task, program: str) -> None:
     """Let Hydra compose ``arguments`` and call ``task``; its exceptions become ours."""
     configs = data_folder("configs")
-    sys.argv = [program, *understood(arguments)]  # the only place Hydra reads from
+    words = sorted(
+        understood(arguments), key=lambda word: word not in ("-m", "--multirun")
+    )  # argparse: not amid settings
+    sys.argv = [program, *words]  # the only place Hydra reads from
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises an error instead of printing it over many lines
     try:
         hydra.main(version_base="1.3", config_path=str(configs), config_name="config")(task)()

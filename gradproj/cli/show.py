@@ -35,7 +35,9 @@ def main(arguments: list[str]) -> int:
     width = max(LEAST, shutil.get_terminal_size((100, 24)).columns)
     paper = show.Paper(width, terminal.blocks(sys.stdout.encoding))
     draw = None if given.no_pictures or not sys.stdout.isatty() else terminal.drawing(os.environ, sixel.understood)
-    for image in images or [None]:
+    for number, image in enumerate(images or [None]):
+        if number:
+            print()
         for line in show.image_lines(run, image, paper) if image else show.run_lines(run, paper):
             print(terminal.printable(line))
         png = (start_and_kept(run, image, SIDE) if image else first_ones(run)) if draw else None
