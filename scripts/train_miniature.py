@@ -18,7 +18,8 @@ from torch import nn
 from tqdm import tqdm
 
 from gradproj.miniature import judging, teacher
-from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, Generator, Regressor
+from gradproj.miniature.generator import Generator
+from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, Regressor
 from gradproj.miniature.training import Loss, adam, fit, muon
 from gradproj.types import default_device
 
@@ -31,7 +32,7 @@ UNFINISHED = "matcher-of-renderings"  # the matcher before it has seen generated
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=Path("checkpoints/miniature"), help="checkpoints and pairs")
+    parser.add_argument("--work", type=Path, default=Path("checkpoints/miniature"), help="checkpoints")
     parser.add_argument(
         "--out", type=Path, help="where the finished weights go (default: the package, for a trial beside --work)"
     )

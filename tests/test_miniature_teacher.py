@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import fft, stats
 
-from gradproj.miniature.networks import Generator
+from gradproj.miniature.generator import Generator
 from gradproj.miniature.render import NUMBERS, draw, sample_captions
 from gradproj.miniature.teacher import BAND, combinations, drawing_loss, numbers, scene
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from gradproj.errors import UserError
 from gradproj.miniature import weights
-from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, Generator, Regressor
+from gradproj.miniature.generator import Generator
+from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, Regressor
 from gradproj.miniature.training import adam, fit, muon
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

@@ -13,8 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradproj.miniature.captions import ABSENT
 from gradproj.miniature.disturbances import change, cover, disturb, warp
+from gradproj.miniature.generator import Generator
 from gradproj.miniature.measures import aesthetic
-from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, Generator, Regressor
+from gradproj.miniature.networks import Classifier, CrossMatcher, DualEncoder, Regressor
 from gradproj.miniature.render import render, sample_captions
 from gradproj.miniature.teacher import sample
 from gradproj.miniature.training import Loss

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from scipy import fft
 from torch import Tensor
 
-from gradproj.miniature.networks import Captions, Generator, Images
+from gradproj.miniature.generator import Generator
+from gradproj.miniature.networks import Captions, Images
 from gradproj.miniature.render import NUMBERS, draw, sample_captions
 from gradproj.miniature.training import Loss
 

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gradproj.miniature.captions import ReadsCaptions, parse_all
-from gradproj.miniature.networks import Generator
+from gradproj.miniature.generator import Generator
 from gradproj.miniature.weights import load_network, name_weights
 from gradproj.types import Image, Latent, default_device
 
