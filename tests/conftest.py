@@ -101,7 +101,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("needs a browser: apt-get install chromium")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=flags)
+        started = playwright.chromium.launch(executable_path=chromium, args=flags, timeout=120_000)
         yield started
         started.close()
 

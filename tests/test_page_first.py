@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from browsing import opened, until
 from made_up import SCORES
@@ -53,16 +54,32 @@ def test_every_method_stands_on_the_same_images_with_its_records_numbers(
                 assert fell == (name != "aesthetic" and row[name] < row[f"start {name}"])
 
 
+def clearly_below_0(gains: pd.Series) -> bool:
+    """Whether nearly all means over as many prompts, drawn at random among them, are."""
+    prompts = np.asarray(gains.groupby(gains.index.str[:4]).mean())
+    drawn = np.random.default_rng(1).choice(prompts, (20_000, len(prompts))).mean(1)
+    return bool(np.quantile(drawn, 0.975) < 0)
+
+
+def test_a_fall_that_the_shown_digits_hide_has_no_mark(tab: Any) -> None:
+    falls = [[5.301, 5.299], [5.31, 5.299], [None, 1], [5.3, None]]
+    marked = tab.evaluate(
+        f"{str(falls).replace('None', 'null')}.map(p => hasFallen(data.comparisons[0], 'matcher', ...p))"
+    )
+    assert marked == [False, True, False, False]
+
+
 def test_the_verdict_counts_methods_as_pandas_does(tab: Any, runs: tuple[Path, dict[str, Run]]) -> None:
-    changes = {method: ends(runs[1][method]).mean() for method in METHODS}
-    gains = {method: {name: row[name] - row[f"start {name}"] for name in SCORES} for method, row in changes.items()}
+    tables = {method: ends(runs[1][method]) for method in METHODS}
+    gains = {
+        method: {name: table[name] - table[f"start {name}"] for name in SCORES} for method, table in tables.items()
+    }
     said = tab.inner_text("#verdict")
-    rose = sum(gain["aesthetic"] > 0 for gain in gains.values())
-    assert rose == 3
-    best = max(METHODS, key=lambda method: gains[method]["aesthetic"])
-    assert said.startswith(f"aesthetic was climbed and rose under all 3 methods, most under {best}.")
+    assert all(gain["aesthetic"].mean() > 0 for gain in gains.values())
+    best = max(METHODS, key=lambda method: gains[method]["aesthetic"].mean())
+    assert said.startswith(f"aesthetic was climbed and rose under all 3 methods, most under the method {best}.")
     for name in SCORES[1:]:
-        fell = sum(gain[name] < 0 for gain in gains.values())
+        fell = sum(clearly_below_0(gain[name]) for gain in gains.values())
         words = f"{name} under all 3 methods" if fell == 3 else f"{name} under {fell} of 3 methods"
         assert (words in said) == (fell > 0)
 
@@ -183,7 +200,7 @@ def test_nothing_is_wider_than_the_screen(
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     sides = tab.locator("#first img").evaluate_all("all => all.map(one => one.getBoundingClientRect().width)")
     assert len({round(side) for side in sides}) == 1
-    assert min(sides) >= 100
+    assert min(sides) >= (160 if width == 390 else 190), "a start and three methods are two rows of two, or one of four"
     tab.context.close()
 
 

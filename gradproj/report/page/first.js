@@ -15,8 +15,11 @@ function line(comparison, score, values, fell = false) {
   return make("span", { className: `line${place ? "" : " climbed"}${fell ? " fell" : ""}` }, name, value);
 }
 
-const hasFallen = (comparison, score, from, to) =>
-  comparison.held_out.includes(score) && from !== null && to !== null && to < from;
+// By the decimals that are shown: of a smaller fall nobody would see where it is.
+function hasFallen(comparison, score, from, to) {
+  const shown = (value) => Number(value.toFixed(comparison.decimals[comparison.scores.indexOf(score)]));
+  return comparison.held_out.includes(score) && from !== null && to !== null && shown(to) < shown(from);
+}
 
 function mean(values) {
   const given = values.filter((value) => value !== null);
@@ -71,7 +74,9 @@ function showFirst(place) {
       [shot(comparison, same[0], "start"), ...same.map((item) => shot(comparison, item, "kept"))]);
   });
   const count = runs[0].names.length.toLocaleString("en");
-  byId("pictures").style.setProperty("--cells", runs.length + 1);
+  const cells = runs.length + 1;
+  byId("pictures").style.setProperty("--cells", cells);
+  byId("pictures").style.setProperty("--narrow", Math.ceil(cells / Math.ceil(cells / 3))); // of 4 two rows of 2
   byId("verdict").textContent = comparison.verdict;
   byId("first").replaceChildren(...images);
   byId("means").replaceChildren(article(`Means over all ${count} images`, "", means(comparison, runs)));

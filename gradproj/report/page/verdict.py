@@ -1,38 +1,44 @@
-"""What happened in a comparison, in two sentences: under how many methods the target rose and held-out scores fell."""
+"""What happened in a comparison, in two sentences: under how many methods the target rose and held-out scores fell.
+
+A score clearly fell where the whole 95 % interval of its mean change is below 0; with a single prompt there is none.
+"""
 
 from collections import defaultdict
 
 import numpy as np
 
+from gradproj.report.bootstrap import Bootstrap
 from gradproj.report.compare import Comparison
 from gradproj.report.gap import held_out
-from gradproj.report.load import Curves
+from gradproj.report.load import Array, Curves
 
 
 def verdict(comparison: Comparison) -> str:
     """By the means over the images, of the start and of what was kept."""
-    changes = {label: _change(curves, comparison.target) for label, curves in comparison.methods.items()}
+    changes = {label: float(_changes(curves, comparison.target).mean()) for label, curves in comparison.methods.items()}
     rose = sum(change > 0 for change in changes.values())
-    most = f", most under {max(changes, key=lambda label: changes[label])}" if rose > 1 else ""
+    most = f", most under the method {max(changes, key=lambda label: changes[label])}" if rose > 1 else ""
     climbed = f"{comparison.target} was climbed and rose{_under(rose, len(changes))}{most}."
     others = held_out(next(iter(comparison.methods.values())), comparison.scores)
     falls: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    bootstrap = Bootstrap(comparison.prompts)
     for score in others:
-        falls[_falls(comparison, score)].append(score)
+        falls[_falls(comparison, score, bootstrap)].append(score)
     fell = [f"{_listed(scores)}{_under(*falls)}" for falls, scores in falls.items() if falls[0]]
-    said = f"Held-out scores that fell: {'; '.join(fell)}." if fell else "No held-out score fell." if others else ""
-    return f"{climbed} {said}".strip()
+    said = f"Held-out scores that clearly fell: {'; '.join(fell)}." if fell else "No held-out score clearly fell."
+    return f"{climbed} {said}" if others else climbed
 
 
-def _falls(comparison: Comparison, score: str) -> tuple[int, int]:
-    """Under how many methods the mean of ``score`` fell, of how many that have the score."""
-    changes = [_change(curves, score) for curves in comparison.methods.values()]
-    return sum(change < 0 for change in changes), int(np.isfinite(changes).sum())
+def _falls(comparison: Comparison, score: str, bootstrap: Bootstrap) -> tuple[int, int]:
+    """Under how many methods ``score`` clearly fell, of how many that have the score."""
+    every = [_changes(curves, score) for curves in comparison.methods.values()]
+    there = [changes for changes in every if np.isfinite(changes).all()]
+    return sum(bootstrap.interval(changes)[1] < 0 for changes in there), len(there)
 
 
-def _change(curves: Curves, score: str) -> float:
-    """The mean of ``score`` at the last step minus that at the start; NaN where the run lacks it."""
-    return float((curves.scores[score][:, -1] - curves.scores[score][:, 0]).mean())
+def _changes(curves: Curves, score: str) -> Array:
+    """The score of what was kept minus that of the start, (images,); NaN where the run lacks it."""
+    return curves.scores[score][:, -1] - curves.scores[score][:, 0]
 
 
 def _under(count: int, methods: int) -> str:

@@ -56,7 +56,7 @@ def _scores(comparison: Comparison, curves: Curves, image: int, point: int) -> I
     for place, (score, short) in enumerate(zip(comparison.scores, without_prefix(comparison.scores), strict=True)):
         ends = curves.scores[score][:, [0, -1]]
         value, decimals = ends[image, point], max(0, digits(ends.ravel().tolist()) - 1)
-        fell = point != 0 and score in others and value < ends[image, 0]
+        fell = point != 0 and score in others and round(value, decimals) < round(ends[image, 0], decimals)
         text = f" {value:.{decimals}f}{f' {FELL}' if fell else ''}" if np.isfinite(value) else " -"
         name = cut(short, SIDE - font(TEXT).getlength(text), font(TEXT))
         yield f"{name}{text}", WARNING if fell else FAINT if place else INK
