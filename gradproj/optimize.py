@@ -58,8 +58,7 @@ def optimize(
         current = torch.cat(samples).requires_grad_(index < steps)
         image = model.generate(current, condition)
         value = reward(image, text)
-        seconds = clock.stop()
-        clock.start()
+        seconds = clock.read()
         if index < steps:
             (gradient,) = torch.autograd.grad(value.sum(), current)
             current = current.detach()
@@ -76,16 +75,16 @@ def optimize(
 
 def _update(samples, optimizer, method: Method, latent: Tensor, gradient: Tensor, usable: Tensor, rng) -> Tensor:
     """One optimiser step and retraction of the usable samples; returns which samples moved, (b,) bool."""
-    moved = torch.zeros_like(usable)
-    chosen = usable.nonzero().flatten().tolist()
+    chosen = [i for i, one in enumerate(usable.tolist()) if one]
     if not chosen:
-        return moved
-    ascent = method.direction(latent[chosen], gradient[chosen], [rng[i] for i in chosen])
+        return usable
+    ascent = method.direction(_of(latent, chosen), _of(gradient, chosen), [rng[i] for i in chosen])
     descent = {  # the sign is turned because torch's optimisers descend
         i: -min(1.0, method.clip / max(length, 1e-300)) * direction
         for i, direction, length in zip(chosen, ascent, _norm(ascent).tolist(), strict=True)
         if math.isfinite(length)
     }
+    moved = usable if len(descent) == len(chosen) else usable.new_tensor([i in descent for i in range(len(samples))])
     if not descent:
         return moved
     for i, sample in enumerate(samples):  # a sample without gradient keeps its latent and its optimiser state
@@ -94,8 +93,12 @@ def _update(samples, optimizer, method: Method, latent: Tensor, gradient: Tensor
     retracted = method.retract(torch.cat([samples[i] for i in descent]))
     for i, latent_after in zip(descent, retracted, strict=True):
         samples[i].copy_(latent_after[None])
-    moved[list(descent)] = True
     return moved
+
+
+def _of(batch: Tensor, chosen: list[int]) -> Tensor:
+    """A copy of these samples. Where they are all, the device needs no list of them, which the host would wait for."""
+    return batch.clone() if len(chosen) == len(batch) else batch[chosen]
 
 
 def _norm(vectors: Tensor) -> Tensor:
@@ -104,7 +107,7 @@ def _norm(vectors: Tensor) -> Tensor:
 
 
 class _Clock:
-    """Adds up the seconds between every ``start`` and ``stop``, and waits for the device at both."""
+    """Adds up the seconds between every ``start`` and ``stop``; each, and ``read``, waits for the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.total, self.since = device, 0.0, 0.0
@@ -113,10 +116,12 @@ class _Clock:
         self._wait()
         self.since = time.perf_counter()
 
-    def stop(self) -> float:
+    def read(self) -> float:
         self._wait()
-        self.total += time.perf_counter() - self.since
-        return self.total
+        return self.total + (time.perf_counter() - self.since)
+
+    def stop(self) -> None:
+        self.total = self.read()
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -126,9 +126,8 @@ def distance(x: Float[Tensor, "b *latent"], block: int = 16) -> Float[Tensor, " 
     check_size(x[0].numel(), block)
     flat = x.flatten(1)
     usable = flat.isfinite().all(1) & (flat != 0).any(1)
-    apart = torch.full_like(flat[:, 0], math.nan)
-    apart[usable] = (flat[usable] - project(flat[usable], block)).square().mean(1).sqrt()
-    return apart
+    flat = flat.where(usable[:, None], 1)  # what stands in for the others can be projected
+    return (flat - project(flat, block)).square().mean(1).sqrt().where(usable, math.nan)
 
 
 def check_size(n: int, block: int) -> None:

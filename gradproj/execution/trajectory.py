@@ -82,9 +82,8 @@ class BatchTrajectory:
         scored = step.index in self.scored
         rows = self._rows(step, scored)
         for image, row, picture, latent in zip(self.images, rows, step.image, step.latent, strict=True):
+            image.halvings += int(row.pop("halvings"))
             image.add(row, picture, latent)
-        for image, count in zip(self.images, step.halvings.tolist(), strict=True):
-            image.halvings += count
         if scored:
             self._score(self.images, [image.rows[-1] for image in self.images], step.image)
 
@@ -102,7 +101,7 @@ class BatchTrajectory:
             self._score(behind, rows, torch.stack([image.best for image in behind]))
 
     def _rows(self, step: Step, scored: bool) -> list[dict[str, float]]:
-        """The columns of a record but for the official scores, one row per image."""
+        """The columns of a record but for the official scores, and the halvings, one row per image."""
         latent = step.latent.flatten(1)
         if self.first is None:
             self.first = latent.clone()
@@ -112,6 +111,7 @@ class BatchTrajectory:
             "latent_rms": latent.square().mean(1).sqrt(),
             "cosine": torch.cosine_similarity(latent, self.first, dim=1),
             "skipped": step.skipped,
+            "halvings": step.halvings,
         }
         if scored and latent.shape[1] % (2 * BLOCK) == 0:
             columns |= {"flatness": flatness(latent, BLOCK), "distance": distance(latent, BLOCK)}

@@ -1,6 +1,7 @@
 """FLUX.1-schnell: one Euler step of a rectified flow, 512 px, N = 65,536."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import torch
@@ -72,6 +73,11 @@ class Flux(OneStepModel):
             latent = FluxPipeline._pack_latents(latent, *latent.shape)
         return {**super().calling(latent), "max_sequence_length": self.text_length}
 
+    @cached_property
+    def places(self) -> Tensor:
+        """Where each token is, (tokens, 3), kept on the device: the host waits for a copy."""
+        return self.pipeline._prepare_latent_image_ids(1, self.side, self.side, self.device, self.dtype)
+
     def denoise(self, latent: Latent, condition: dict[str, Tensor]) -> Tensor:
         side, pipeline = self.side, self.pipeline
         if self.flattening == "unpacked":
@@ -81,7 +87,7 @@ class Flux(OneStepModel):
             timestep=torch.ones(len(latent), dtype=self.dtype, device=self.device),
             **condition,
             txt_ids=torch.zeros(self.text_length, 3, dtype=self.dtype, device=self.device),
-            img_ids=pipeline._prepare_latent_image_ids(1, side, side, self.device, self.dtype),
+            img_ids=self.places,
             return_dict=False,
         )
         clean = latent - velocity.to(latent.dtype)  # x0 = x - v

@@ -28,5 +28,5 @@ class SDTurbo(OneStepModel):
     def denoise(self, latent: Latent, condition: dict[str, Tensor]) -> Tensor:
         noisy = latent * self.euler.start
         network_input = self.euler.network_input(noisy).to(self.dtype)
-        (noise,) = self.network(network_input, self.euler.timestep, **condition, return_dict=False)
+        (noise,) = self.network(network_input, self.euler.time(self.device), **condition, return_dict=False)
         return self.euler.clean(noisy, noise.to(latent.dtype))  # x0 = x - sigma eps

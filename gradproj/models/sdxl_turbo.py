@@ -77,7 +77,7 @@ class SDXLTurbo(OneStepModel):
         noisy = latent * self.euler.start
         (noise,) = self.network(
             self.euler.network_input(noisy).to(self.dtype),
-            self.euler.timestep,
+            self.euler.time(self.device),
             encoder_hidden_states=condition["encoder_hidden_states"],
             added_cond_kwargs={
                 "text_embeds": condition["text_embeds"],

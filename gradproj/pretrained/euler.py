@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
@@ -37,6 +38,10 @@ class EulerStep:
     def network_input(self, noisy: Tensor) -> Tensor:
         """x / sqrt(sigma^2 + 1): about unit variance."""
         return noisy / (self.sigma**2 + 1) ** 0.5
+
+    def time(self, device: torch.device) -> Tensor:
+        """The timestep where the UNet is: given as a number it would be copied there, for which the host waits."""
+        return torch.full((), self.timestep, dtype=torch.float64, device=device)
 
     def clean(self, noisy: Tensor, noise: Tensor) -> Tensor:
         """x - sigma eps: the latent of the picture."""

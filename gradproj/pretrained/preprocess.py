@@ -5,6 +5,7 @@ but keeps PIL's clipping to [0, 1]. "Normalised": less CLIP's mean, over its sta
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -74,8 +75,15 @@ def to_tensor(picture: Picture) -> Image:
 
 def normalise(image: Tensor) -> Tensor:
     """(b, 3, h, w) in [0, 1] less CLIP's mean, over its standard deviation, per channel."""
-    mean, std = (torch.tensor(values, dtype=image.dtype, device=image.device).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = _mean_std(image.dtype, image.device)
     return (image - mean) / std
+
+
+@cache
+def _mean_std(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(3, 1, 1) each, kept there: the host waits for a copy."""
+    mean, std = (torch.tensor(values, dtype=dtype, device=device).view(3, 1, 1) for values in (MEAN, STD))
+    return mean, std
 
 
 def pair_up(pictures: Sequence[Picture], prompts: Sequence[str]) -> None:
