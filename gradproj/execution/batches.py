@@ -32,7 +32,8 @@ def complete(experiment: Experiment, destination: Destination, images: Sequence[
                     memory.fit(missing, attempt, give_up=destination.fail)
                 display.advance(len(chunk))
     finally:
-        destination.rest()
+        with experiment.phase("saving"):
+            destination.rest()
 
 
 def shuffled(count: int) -> Iterator[int]:

@@ -16,6 +16,7 @@ import pandas as pd
 from gradproj.errors import UserError
 from gradproj.execution import devices, protocol, threads, weights
 from gradproj.execution.animation import animate, png
+from gradproj.execution.compiled import warm_up, warmed_up
 from gradproj.execution.display import Display
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.memory.planner import plan
@@ -70,7 +71,9 @@ def replay(
     experiment = _experiment(run, settings, batch)
     print(f"on {environment.device_name(experiment.model.device)} ({experiment.model.device})", flush=True)
     with threads.chosen(facts.get("threads"), experiment.model.latent_shape):
-        made, pictures = _again(experiment, image, batch)
+        compiled = warm_up(experiment, [batch]) if _was_compiled(facts) else None
+        with warmed_up(experiment, compiled):
+            made, pictures = _again(experiment, image, batch)
     again = pd.DataFrame(made.rows).reindex(columns=recorded.columns)
     again = again.astype(float).map(lambda value: float(f"{value:.6g}"))  # as a record has them
     if len(again) != len(recorded):
@@ -86,6 +89,12 @@ def replay(
         for path in animate(run, image, pictures):
             print(path)
     return same
+
+
+def _was_compiled(facts: Mapping[str, Any]) -> bool:
+    """Whether the run with these ``facts`` (env.json) was made with compile=true, and it worked."""
+    compiled = facts.get("compile")
+    return isinstance(compiled, Mapping) and compiled.get("failed") is None
 
 
 def deviations(recorded: pd.DataFrame, again: pd.DataFrame) -> pd.Series:

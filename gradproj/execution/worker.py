@@ -12,6 +12,7 @@ import torch
 
 from gradproj.execution import devices, protocol, threads
 from gradproj.execution.batches import complete as complete_batches
+from gradproj.execution.compiled import warm_up, warmed_up
 from gradproj.execution.destination import Destination, Records
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.memory.peaks import Peaks
@@ -79,16 +80,15 @@ def complete(
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         missing = _missing(run, share, settings["max_retries"], experiment.model.device)
         peaks = Peaks(experiment.model.device)
-        if missing:
-            _try(experiment, settings, after, len(missing), chosen, peaks)
-        run = _create(run, experiment, settings, min(settings["batch"], len(missing)), chosen)
+        compiled = _try(experiment, settings, after, len(missing), chosen, peaks) if missing else None
+        run = _create(run, experiment, settings, min(settings["batch"], len(missing)), chosen, compiled)
         _set_damaged_aside(run, share)
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
         destination = beside(Records(run, "latent" in settings["save"]))
         if tracker:
             destination = Tracked(destination, tracker, run, workers)
         try:
-            with peaks("climb"):
+            with peaks("climb"), warmed_up(experiment, compiled):
                 complete_batches(experiment, destination, missing, settings["batch"])
             del experiment
             release()  # the held-out rewards get the memory that the generator had
@@ -117,8 +117,9 @@ def make_images(
     share = keys.images(settings, len(prompts))
     profile = experiment.profile
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
-        _try(experiment, settings, after, len(share), chosen, Peaks(experiment.model.device))
-        complete_batches(experiment, destination, Missing(share, ()), settings["batch"])
+        compiled = _try(experiment, settings, after, len(share), chosen, Peaks(experiment.model.device))
+        with warmed_up(experiment, compiled):
+            complete_batches(experiment, destination, Missing(share, ()), settings["batch"])
         del experiment
         release()
         with phase(profile, "scoring"):
@@ -141,8 +142,11 @@ def _try(
     images: int,
     chosen: Plan,
     peaks: Peaks,
-) -> None:
-    """``UserError`` where a GPU lacks, or a part cannot take its input, before the first of ``images``."""
+) -> dict[str, Any] | None:
+    """``UserError`` where a GPU lacks, or a part cannot take its input, before the first of ``images``.
+
+    Answers what came of compiling, None where it was not asked for.
+    """
     devices.expect_gpu(experiment.model, settings["device"])
     chosen.expect_room()
     if chosen.said:
@@ -151,7 +155,12 @@ def _try(
         for name, node in after.items():  # each is gone again before the generator comes
             try_reward(name, make(node, f"rewards.{name}", settings["device"]), experiment.prompts)
             release()
-    rehearse(experiment, min(settings["batch"], images), peaks)
+    batch = min(settings["batch"], images)
+    rehearse(experiment, batch, peaks)
+    if not settings["compile"]:
+        return None
+    with experiment.phase("compile"):
+        return warm_up(experiment, [batch, images % batch or batch])
 
 
 def _experiment(settings: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:
@@ -188,10 +197,17 @@ def _missing(run: Run, share: Share, retries: int, device: torch.device) -> Miss
     return missing
 
 
-def _create(run: Run, experiment: Experiment, settings: Mapping[str, Any], batch: int, chosen: Plan) -> Run:
-    """The folder made, or found. ``batch``: so many images are made side by side, which a replay repeats."""
+def _create(
+    run: Run,
+    experiment: Experiment,
+    settings: Mapping[str, Any],
+    batch: int,
+    chosen: Plan,
+    compiled: Mapping[str, Any] | None,
+) -> Run:
+    """The folder made, or found. ``batch`` images are made side by side, ``compiled`` or not; a replay repeats both."""
     facts = describe(experiment.model.device) | {"batch": batch, "shards": settings["shards"]}
-    facts |= {"weights": run.config["weights"], "model": settings["model"], "memory": chosen.facts}
+    facts |= {"weights": run.config["weights"], "model": settings["model"], "memory": chosen.facts, "compile": compiled}
     return Run.create(Path(settings["results"]), run.config, facts)
 
 

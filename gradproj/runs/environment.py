@@ -33,9 +33,25 @@ def describe(device: Any) -> dict[str, Any]:
         "torch_device": str(device),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "driver": _driver() if device.type == "cuda" else None,
+        "kernels": _kernels(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
+    }
+
+
+def _kernels() -> dict[str, Any]:
+    """What torch may take for products, convolutions and attention: as torch has it, for gradproj sets nothing."""
+    import torch
+
+    cuda = torch.backends.cuda
+    attention = {"flash": cuda.flash_sdp_enabled(), "memory_efficient": cuda.mem_efficient_sdp_enabled()}
+    attention |= {"cudnn": cuda.cudnn_sdp_enabled(), "plain": cuda.math_sdp_enabled()}
+    return {
+        "float32_products": torch.get_float32_matmul_precision(),  # highest: no TF32
+        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+        "half_sums_in_half": cuda.matmul.allow_bf16_reduced_precision_reduction,
+        "attention": [name for name, allowed in attention.items() if allowed],
     }
 
 

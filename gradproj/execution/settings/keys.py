@@ -52,6 +52,7 @@ class Settings(TypedDict):
     results: str
     tracker: Part | None
     profile: bool
+    compile: bool
     untuned_lr: NotRequired[Any]  # this and the next two: YAML files refer to them, and check them where they arrive
     block: NotRequired[Any]
     tuned: NotRequired[Any]
