@@ -29,7 +29,8 @@ def parse(prompt: str) -> tuple[int, int]:
     if not objects:
         raise ValueError(
             f"the miniature (model=shapes) cannot read the prompt {prompt!r}: it knows 'a red ring' and "
-            f"'a blue square and a white circle', colours {', '.join(COLOURS)}; shapes {', '.join(SHAPES)}"
+            f"'a blue square and a white circle', colours {', '.join(COLOURS)}; shapes {', '.join(SHAPES)}; "
+            "for any other text type model=sd_turbo reward=pickscore (gradproj list)"
         )
     return objects[0], objects[1] if len(objects) == 2 else ABSENT
 
