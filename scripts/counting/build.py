@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from gradproj.execution.settings.parts import make
 from gradproj.pretrained import one_step
-from gradproj.pretrained.network import freeze
+from gradproj.pretrained.component import Component
+from gradproj.pretrained.network import CPU, freeze
 from gradproj.pretrained.source import Source
 
 SIZES = Path(__file__).parent / "sizes"
@@ -92,12 +93,15 @@ class RandomSource(Source):
 
 
 @dataclass(frozen=True)
-class RandomDecoder:
-    """The small decoder (``source.Component``), made of ``config`` and random weights instead of files."""
+class RandomDecoder(Component):
+    """The small decoder, made of its ``configuration`` and random weights on ``device`` instead of files."""
 
-    config: Mapping[str, Any]
-    device: torch.device
-    weights: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    device: torch.device = CPU
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self.configuration)
 
     def load(self, dtype: torch.dtype) -> nn.Module:
         return random_network(self.config, dtype, self.device)
@@ -122,7 +126,8 @@ def model(size: Size, device: torch.device, **changes: Any) -> Any:
 
     def find_decoder(source: Any) -> RandomDecoder:
         assert size.tiny, f"{size.name} has no small decoder"
-        return RandomDecoder(size.tiny, device)
+        where = (Path(source.tiny_repo), diffusers.AutoencoderTiny, {}, None, "model.source.tiny_repo")
+        return RandomDecoder(*where, configuration=size.tiny, device=device)
 
     with (
         patch.object(one_step, "fetch", find),
