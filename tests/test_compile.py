@@ -70,12 +70,14 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_kind_of_block_is_one_graph_and_gives_the_same_numbers(case: str) -> None:
     """Also where blocks are computed again in the backward pass, in half precision and in scores without gradient."""
     made = parts(case, *CASES[case])
+    model: Any = made.model
+    near = 1e-5 if model.dtype is torch.float32 else 2e-2
     plain = [numbers(made, batch) for batch in (2, 3)]
     counters.clear()
     facts = warm_up(made, [2, 2])
     assert facts["failed"] is None and not counters["graph_break"]
-    towers = [network for part in (made.model, *made.rewards.values()) for network in [part.network]]
-    towers += [made.model.decoder.decoder]
+    towers = [network for part in (model, *made.rewards.values()) for network in [part.network]]
+    towers += [model.decoder.decoder]
     for network in towers:
         assert any(module._compiled_call_impl for module in network.modules()), type(network)
     graphs = dict(counters["stats"])
@@ -84,7 +86,7 @@ def test_every_kind_of_block_is_one_graph_and_gives_the_same_numbers(case: str) 
     assert dict(counters["stats"]) == graphs, "another batch is not compiled for"
     for one, other in zip(plain, again, strict=True):
         for expected, found in zip(one, other, strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(found, expected, rtol=near, atol=near / 10)
     assert not any(module._compiled_call_impl for network in towers for module in network.modules())
 
 
@@ -116,8 +118,8 @@ def test_without_a_compiler_everything_runs_as_without_it_and_says_so(tmp_path: 
     words = ["run", "steps=2", "score_every=2", 'prompts=["a red ring","a blue cross"]']
     told = {**os.environ, CACHE: str(tmp_path / "cache"), "CXX": "/nowhere/g++"}
     records, texts = [], []
-    for more in ("compile=false", "compile=true"):
-        command = [*GRADPROJ, *words, more, f"results={tmp_path / more}"]
+    for more in ("false", "true"):
+        command = [*GRADPROJ, *words, f"compile={more}", f"results={tmp_path / more}"]
         done = subprocess.run(command, env=told, capture_output=True, text=True, check=True, cwd=tmp_path)
         (folder,) = (tmp_path / more / "runs").iterdir()
         run = Run.open(folder)

@@ -22,7 +22,7 @@ from gradproj.files import place
 from gradproj.types import Method
 
 REST = "rest"  # what no other phase has: rows of records, progress, the loop itself
-PHASES = ("text", "load", "compile", "generator", "decoder", "reward")
+PHASES: tuple[str, ...] = ("text", "load", "compile", "generator", "decoder", "reward")
 PHASES += ("backward of reward", "backward of decoder", "backward of generator")
 PHASES += ("direction", "optimiser", "retraction", "scoring", "saving", REST)
 COLUMNS = ("phase", "calls", "seconds")
