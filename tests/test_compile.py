@@ -128,7 +128,7 @@ def test_without_a_compiler_everything_runs_as_without_it_and_says_so(tmp_path: 
     for plain, other in zip(*records, strict=True):
         np.testing.assert_array_equal(plain, other)
     (said, facts, name), (loud, failed, same) = texts
-    assert "compile" not in said and facts is None and name == same
+    assert "compile:" not in said and facts is None and name == same
     (line,) = (line for line in loud.splitlines() if line.startswith("compile: "))
     assert "left out, all runs as without it" in line and "No working C++ compiler" in line
     assert "No working C++ compiler" in failed["failed"] and failed["blocks"] == 7
