@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from gradproj.report import paper
 from gradproj.report.build import build
 from gradproj.report.choose import find
 from gradproj.report.curve import area
-from gradproj.report.plots import drawing
+from gradproj.report.plots import drawing, pareto
 from gradproj.report.table import Column, Table
 from gradproj.report.tables.significance import holm, paired
 from gradproj.report.writing import csv, latex, markdown, terminal
@@ -259,6 +260,21 @@ def test_one_figure_for_all_targets_of_a_model(tmp_path: Path) -> None:
     build(tmp_path)
     found = sorted(path.name for path in (tmp_path / "plots").glob("pareto*.png"))
     assert found == ["pareto-shapes-common.png", "pareto-shapes-native.png"]
+
+
+def test_a_mix_has_a_panel_for_what_is_held_out_and_for_none_of_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, reward="aesthetic")
+    make(tmp_path, reward={"aesthetic": 1.0, "matcher": 5.0})
+    comparisons = build(tmp_path).comparisons
+    monkeypatch.setattr(drawing, "pictures", lambda name, draw: {name: draw()})
+    (figure,) = pareto.files(comparisons).values()
+    drawn = [(panel.get_xlabel(), panel.get_ylabel()) for panel in figure.axes]
+    mix = "aesthetic +\n5*matcher (target)"
+    assert sorted(drawn) == [(mix, "dual"), ("aesthetic (target)", "dual"), ("aesthetic (target)", "matcher")]
+    only_parts = replace(comparisons[0], scores=[one for one in comparisons[0].scores if one != "dual"])
+    assert set(only_parts.scores) == {"aesthetic+5*matcher", "aesthetic", "matcher"} and not pareto.files([only_parts])
 
 
 # --- what must stay blank

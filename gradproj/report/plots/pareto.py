@@ -36,7 +36,7 @@ def _shared(comparison: Comparison) -> tuple[str, str, str]:
 def _held_out(comparison: Comparison) -> list[str]:
     """The scores that are not climbed, not even as a part of the target."""
     parts = target(next(iter(comparison.methods.values())).run.config)
-    return [score for score in comparison.scores[1:] if score not in parts]
+    return [score for score in comparison.scores[1:] if score.partition(" (")[0] not in parts]
 
 
 def _figure(group: Sequence[Comparison]) -> Figure:
