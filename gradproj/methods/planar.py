@@ -25,10 +25,29 @@ def method(
     block: Annotated[int, Ge(2)],
     project_gradient: bool,
     project_latent: bool,
+    low_pass: Positive | None = None,  # has a default for the records that were made before it was there
 ) -> Method:
-    """As ``ours``, by ``project_planes`` with blocks of ``block`` coefficients."""
+    """As ``ours``, by ``project_planes`` with blocks of ``block`` coefficients.
+
+    ``low_pass`` weakens the short waves of the direction, so that the long ones, which carry what a picture shows, go
+    ahead: see ``weaken``.
+    """
     onto_set = partial(project_planes, block=block)
-    return projected(optimizer, clip, onto_set if project_gradient else None, onto_set if project_latent else None)
+    ascent = onto_set if project_gradient else None
+    if low_pass is not None:
+        ascent = lambda gradient: weaken(onto_set(gradient) if project_gradient else gradient, low_pass)  # noqa: E731
+    return projected(optimizer, clip, ascent, onto_set if project_latent else None)
+
+
+@torch.no_grad()
+def weaken(x: Float[Tensor, "b c h w"], low_pass: float) -> Float[Tensor, "b c h w"]:
+    """``x`` with its cosine coefficients divided by 1 + (radius / low_pass)^2.
+
+    The radius is that of ``by_radius``, a frequency as a share of the shortest wave's along a row or a column.
+    """
+    down, right = (cosines(size, x.dtype, x.device) for size in x.shape[-2:])
+    i, j = (torch.arange(size, dtype=x.dtype, device=x.device) / size for size in x.shape[-2:])
+    return down.T @ (down @ x @ right.T / (1 + (i[:, None] ** 2 + j**2) / low_pass**2)) @ right
 
 
 @torch.no_grad()
