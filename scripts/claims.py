@@ -50,7 +50,7 @@ def lines(comparison: Comparison) -> Iterable[str]:
             curves = comparison.methods[label]
             here, beside = (one.scores[target][:, list(one.steps).index(step)] for one in (ours, curves))
             yield f"step {step}: ours {here.mean():.4f}, above {label} by {shown(here - beside)}"
-    for score in held_out:
+    for score in held_out if "none" in means else []:
         scores = comparison.methods["none"].scores[score]
         yield f"none, {score}: {shown(scores[:, -1] - scores[:, 0])}"
     for label, curves in comparison.methods.items():
