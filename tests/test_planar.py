@@ -98,3 +98,24 @@ def test_what_is_no_plane_does_not_tile_or_has_no_direction_is_refused():
     for bad in (0.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="finite and not all zero"):
             project_planes(torch.full((1, 2, 4, 4), bad))
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 8, 16)])
+def test_a_low_pass_divides_scipys_coefficients_by_the_distance_from_the_longest_wave(shape: tuple[int, ...]) -> None:
+    x = normal(2, *shape, seed=4)
+    weakened = transformed(planar.weaken(x, 0.5).numpy())
+    for i, j in ((0, 0), (shape[1] // 2, 0), (0, shape[2] // 2), (shape[1] - 1, shape[2] - 1)):
+        radius = math.hypot(i / shape[1], j / shape[2])
+        expected = transformed(x.numpy())[..., i, j] / (1 + (radius / 0.5) ** 2)
+        assert weakened[..., i, j] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("project_gradient", [True, False])
+def test_a_low_pass_is_of_the_direction_and_the_latent_stays_on_the_set(project_gradient: bool) -> None:
+    def make(low_pass: float | None) -> Any:
+        return planar.method(torch.optim.Adam, 1.0, 16, project_gradient, True, low_pass)
+
+    gradient = normal(1, 3, 32, 32).float()
+    plain, smooth = (make(low_pass).direction(gradient, gradient, []) for low_pass in (None, 0.5))
+    assert torch.equal(smooth, planar.weaken(plain, 0.5)) and not torch.allclose(smooth, plain)
+    assert torch.equal(make(0.5).retract(gradient), project_planes(gradient, 16))

@@ -15,10 +15,11 @@ from gradproj.report.compare import BASELINE
 from gradproj.report.load import Curves
 from gradproj.runs.scored_steps import EARLY
 
-# A method has one colour in all plots: Okabe and Ito's, which all common kinds of colour vision tell apart, and two of
-# Tol's.
+# A method has one colour in all plots: Okabe and Ito's, which all common kinds of colour vision tell apart, and three
+# of Tol's.
 COLOURS = {"ours": "#D55E00", "mpgr": "#0072B2", "prno": "#009E73", "reno": "#CC79A7", "none": "#7F7F7F"}
 COLOURS |= {"ours_gradient": "#E69F00", "ours_latent": "#882255", "intervals": "#56B4E9", "planar": "#332288"}
+COLOURS |= {"planar_low_pass": "#999933"}
 OTHERS = ("#E69F00", "#56B4E9", "#000000", "#0072B2", "#009E73", "#CC79A7", "#7F7F7F", "#D55E00")
 MARKERS = ("s", "^", "v", "P", "X", "p", "h", "*")  # the circle is kept for ours
 STYLE: dict[Any, Any] = {
