@@ -26,6 +26,7 @@ MIX = "{shapes_aesthetic:1,shapes_matcher:5}"
 LIKE = "shapes_aesthetic"  # the target whose rates and weights the mix takes, which is not tuned itself
 STEPS = 100  # of every run but diversity's
 DIVERSITY = {"ours": 28, "none": 34}  # the steps to the level of the tuning: pictures of an equal target are compared
+OWN = "planar_low_pass"  # judged once, at the rates of scripts/candidates.py
 COST = {"prno": 2.5}  # of a step, in steps of none
 SWEEPS = {
     "ablation_block": 64 * 7,
@@ -53,7 +54,7 @@ def main_commands() -> Commands:
     for sweep, images in SWEEPS.items():
         folder = f"results=results/miniature_{sweep}"
         costs.append((images * STEPS, ["-m", f"+sweep={sweep}", "model=shapes", f"steps={STEPS}", "batch=32", folder]))
-    for method in tuning.METHODS:
+    for method in (*tuning.METHODS, OWN):
         images_and_steps = 64 * 4 * STEPS * COST.get(method, 1)
         four = [*common, f"steps={STEPS}", "seeds=[1,2,3,4]", f"method={method}"]
         costs += [(images_and_steps, [*four, f"reward={target}"]) for target in tuning.TARGETS]
