@@ -28,7 +28,7 @@ KEPT = {"checkpointing": "none", "decoder_checkpointing": "none"}
 AGAIN = {"checkpointing": "blocks", "decoder_checkpointing": "blocks"}
 CASES = {
     "sd_turbo-plain": ("pickscore", "float32", AGAIN),
-    "sdxl_turbo-plain": ("aesthetic", "bfloat16", KEPT),
+    "sdxl_turbo-plain": ("aesthetic", "float32", KEPT),
     "flux-plain": ("hpsv2", "float32", AGAIN),
     "sana_sprint-plain": ("imagereward", "float32", AGAIN),
 }
@@ -68,10 +68,10 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.usefixtures("traced")
 def test_every_kind_of_block_is_one_graph_and_gives_the_same_numbers(case: str) -> None:
-    """Also where blocks are computed again in the backward pass, in half precision and in scores without gradient."""
+    """Also where blocks are computed again in the backward pass, and in scores without gradient."""
     made = parts(case, *CASES[case])
     model: Any = made.model
-    near = 1e-5 if model.dtype is torch.float32 else 2e-2
+    near = 5e-5  # another order of the same sums
     plain = [numbers(made, batch) for batch in (2, 3)]
     counters.clear()
     facts = warm_up(made, [2, 2])

@@ -93,6 +93,8 @@ def rewards() -> list[Row]:
 def _counted(name: str, reward: Any, network: nn.Module, text: Any, text_parameters: int) -> Row:
     image = torch.empty(1, 3, SIDE, SIDE, device=META, requires_grad=True)
     padded = patch.object(masking_utils, "_ignore_bidirectional_mask_sdpa", lambda *_: False)
+    with gpu_kernels(), padded:
+        reward(image, text)  # constants that stay once they are made, such as a mean, are no part of a judgement
     with Live([*network.parameters(), image, text]) as live, gpu_kernels(), padded:
         torch.autograd.grad(reward(image, text).sum(), image)
     both = parameters(network) + text_parameters
