@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test check table report pack unpack named-results tune reproduce train parity test-slurm
+.PHONY: help run test check table report pack unpack named-results tune reproduce train parity bench bench-gpu test-slurm
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -45,6 +45,12 @@ reproduce: .venv/.installed ## the miniature's committed results (results/miniat
 
 parity: .venv/.installed ## our rewards beside the published code, on random weights, in its own environment (6 GB): ARGS="--full" "--write"
 	$(BIN)/python scripts/parity.py $(ARGS)
+
+bench: .venv/.installed ## the tables of docs/performance.md, in about ten minutes on two quiet cores: ARGS="--only loop"
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench.py $(ARGS)
+
+bench-gpu: .venv/.installed ## the published models on this GPU, random weights, no network, under ten minutes: results/full_size/gpu.md
+	$(BIN)/python scripts/bench_gpu.py $(ARGS)
 
 train: .venv/.installed ## rebuild the miniature's weights from a seed, resumable
 	OMP_NUM_THREADS=2 $(BIN)/python scripts/train_miniature.py

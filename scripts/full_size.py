@@ -1,10 +1,10 @@
-"""What each published model costs at its real size, without its weights: full_size.py [--device meta|cpu|cuda].
+"""What each published model costs at its real size, without its weights: full_size.py [--device meta|cpu].
 
 meta (the default) counts parameters, FLOPs and bytes through our own model classes, on any machine in 15 minutes, and
 what stands beside them: the rewards (rewards.csv) and the text encoders (text_encoders.csv).
-cuda runs every model with random weights under each policy, and measures seconds per iteration and peak memory.
 cpu runs one iteration of SD-Turbo in float32, which takes 14 GB of memory and some minutes.
-The results are in results/full_size/<table, cuda or cpu>.{md,csv}.
+On a GPU ``make bench-gpu`` measures.
+The results are in results/full_size/<table or cpu>.{md,csv}.
 """
 
 import argparse
@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "full_size"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("meta", "cpu", "cuda"), default="meta")
+    parser.add_argument("--device", choices=("meta", "cpu"), default="meta")
     device = torch.device(parser.parse_args().device)
     rows = []
     for size in sizes():
@@ -35,8 +35,6 @@ def main() -> None:
             rows += [
                 counted(size, *policies, decoder=one) for one in decoders for policies in product(POLICIES, POLICIES)
             ]
-        elif device.type == "cuda":
-            rows += [measured(size, device, policy, rounds=10, warm=3) for policy in POLICIES]
         elif size.name == "sd_turbo":
             rows += [measured(size, device, "none", rounds=1, warm=0, dtype="float32")]
     if device.type == "meta":

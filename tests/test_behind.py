@@ -1,12 +1,16 @@
-"""Images are written behind the loop: in order, whole, and what a write raises ends the run."""
+"""Images are written behind the loop: in order, whole, and what a write raises ends the run; imports go by quickly."""
 
+import gc
 import threading
 from pathlib import Path
 from typing import Any
 
 import fakes
 import pytest
+from conftest import Gradproj
 
+from gradproj.cli import run as run_verb
+from gradproj.errors import UserError
 from gradproj.execution import batches
 from gradproj.execution.behind import Behind
 from gradproj.execution.destination import Records
@@ -87,3 +91,17 @@ def test_a_write_that_fails_ends_the_run_and_leaves_the_later_images(
         batches.complete(made, Records(run), [ImageId(prompt, 0) for prompt in range(60)], 1)
     assert run.recorded() == set(written) and len(written) == 3
     assert not list(run.images.glob("*.failed")) and not (run.folder / "workers").exists()
+
+
+def test_nothing_is_collected_while_a_command_imports_and_all_is_as_before_after_it(
+    monkeypatch: pytest.MonkeyPatch, gradproj: Gradproj, tmp_path: Path
+) -> None:
+    seen: list[bool] = []
+
+    def settle(runs: Any) -> None:
+        seen.append(gc.isenabled())
+        raise UserError("no such thing")
+
+    monkeypatch.setattr(run_verb, "_settle", settle)
+    assert gradproj("run", folder=tmp_path).code == 2
+    assert seen == [False] and gc.isenabled()

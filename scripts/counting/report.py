@@ -13,7 +13,6 @@ from .table import Row, networks_table, policies_table, published_table
 TITLES = {
     "table": "Full size, counted",
     "cpu": "Full size, one iteration on the processor",
-    "cuda": "Full size, on a GPU",
 }
 WHAT = {
     "table": """\
@@ -21,7 +20,7 @@ Counted on PyTorch's meta device (shapes and types, no numbers, no weights) thro
 one picture forwards, and the gradient of the picture with respect to the latent alone; batch 1; dtype, resolution and
 text length of `configs/model/`. With `decoder=tiny` the decoder is the small one, while the full one is in memory, too,
 and draws what is scored. Reward, text encoders and the method's projections are not in it. **No figure here was
-measured on a GPU**: none was at hand. `python scripts/full_size.py --device cuda` measures where there is one.
+measured on a GPU**: none was at hand. `make bench-gpu` measures where there is one.
 """,
     "cpu": """\
 `scripts/full_size.py --device cpu`: SD-Turbo at its real size in float32 with random weights, 512 px, through
@@ -29,12 +28,6 @@ measured on a GPU**: none was at hand. `python scripts/full_size.py --device cud
 reward, backward, both projections, update. *Forward* ends with the reward; *projection* is that of the gradient and the
 latent together, timed alone; *peak* is what the whole process had in memory at most, Python and libraries included.
 A load above the number of cores means that other work ran beside it: the seconds are then upper bounds.
-""",
-    "cuda": """\
-`scripts/full_size.py --device cuda`: random weights, batch 1, through `gradproj.optimize.optimize` with method ours and
-the miniature's aesthetic reward; medians of 10 iterations after 3. *Forward* ends with the reward; *projection* is that
-of the gradient and the latent together, timed alone; *peak* is what tensors took at most
-(`torch.cuda.max_memory_allocated`).
 """,
 }
 READING = """\
