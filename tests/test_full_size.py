@@ -57,6 +57,7 @@ NARROW: dict[str, dict[str, dict[str, Any]]] = {
     "sdxl_turbo": {"unet": UNET | SDXL, "vae": KL},
     "sd_turbo": {"unet": UNET | {"attention_head_dim": [2, 4], "cross_attention_dim": 24}, "vae": KL},
     "sana_sprint_0.6b": {"transformer": SANA, "vae": DC | {"latent_channels": 4}},
+    "sana_sprint_1.6b": {"transformer": SANA, "vae": DC | {"latent_channels": 4}},
 }
 WIDTHS = {"encoder_hidden_states": 24, "text_embeds": 12, "pooled_projections": 12}
 
