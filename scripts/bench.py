@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from benching import page, projection, records, whole
@@ -56,7 +57,8 @@ def project(quick: bool) -> str:
     for n in (64, 128) if quick else (3072, 16_384, 65_536, 262_144, 1_048_576):
         for batch in (1, 16):
             calls = 1 if quick else max(1, 2**19 // (n * batch))
-            found = in_turn(projection.works(n, batch), "round trip", 2 if quick else 15, calls)
+            works: Any = projection.works(n, batch)
+            found = in_turn(works, "round trip", 2 if quick else 15, calls)
             ms = {name: 1000 * one.seconds for name, one in found.items()}
             rows.append(
                 {
@@ -77,7 +79,8 @@ def yardstick(quick: bool) -> str:
     for name, given in list(overrides(quick).items())[1:]:
         at, again = small(given, 1), small([*given, *CHECKED], 1)
         steps = 1 if quick else 2
-        encoder = again.experiment.model.embeddings
+        model: Any = again.experiment.model
+        encoder = model.embeddings
         texts = encoder.source.load(encoder.parts, encoder.dtype, encoder.device)
         best = method("ours")
         text = partial(texts.encode_prompt, PROMPT, device="cpu", **encoder.settings)

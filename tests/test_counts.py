@@ -88,7 +88,7 @@ def test_an_iteration_has_the_work_and_the_bytes_of_picture_reward_and_gradient(
             kept[storage._cdata] = storage.nbytes()
         return one
 
-    condition = made.model.encode(made.prompts * batch)
+    condition = made.model.encode([*made.prompts] * batch)
     latent = torch.randn(batch, *made.model.latent_shape).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
         value = made.rewards["a"](made.model.generate(latent, condition), None)

@@ -117,6 +117,7 @@ class Bench:
         if variant.decoder == "full":
             yield
             return
+        assert self.size.tiny is not None
         small = build.random_network(self.size.tiny, self.model.dtype, self.device)
         freeze(small, self.device)
         self.model.tiny, self.model.__dict__["tiny_vae"] = True, small
