@@ -71,9 +71,6 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Module, "compile", lambda self, **told: real(self, **told, backend="eager"))
 
 
-@pytest.mark.xfail(
-    reason="the profiled variant fails: autograd.grad is asked for a leaf inside a checkpoint", strict=True
-)
 def test_the_rehearsal_of_the_gpu_has_a_line_for_every_variant(tmp_path: Path) -> None:
     bench_gpu.main(["--device", "cpu", "--minutes", "60", "--to", str(tmp_path)], small=narrow)
     with (tmp_path / "gpu.csv").open(newline="") as file:
@@ -84,7 +81,7 @@ def test_the_rehearsal_of_the_gpu_has_a_line_for_every_variant(tmp_path: Path) -
     heads = ("model", *vars(gpu.Variant()))
     assert {tuple(row[head] for head in heads) for row in rows} == expected
     for row in rows:
-        assert not row["failed"], row
+        assert not row.get("failed"), row
         assert float(row["seconds"]) > 0 and float(row["flop"]) > 0 and float(row["ceiling"]) > 1e8, row
     text = (tmp_path / "gpu.md").read_text()
     assert "backward of generator" in text and "## A projection" in text

@@ -66,7 +66,7 @@ class Bench:
             for part in (self._quantized(variant), self._decoder(variant), self._policy(variant)):
                 stack.enter_context(part)
             if variant.decoder not in self.flop and variant.policy == variant.quantization == "none":
-                with FlopCounterMode(display=False) as counter:
+                with self._inner_latent(), FlopCounterMode(display=False) as counter:
                     self._iterate(1, 1, time.monotonic())
                 self.flop[variant.decoder] = counter.get_total_flops()
             facts = stack.enter_context(self._compiled(variant))
@@ -80,6 +80,16 @@ class Bench:
             self._iterate(variant.batch, PROFILED, until, profile)
             profile.table()  # waits for the device
             return row | {"phases": {name: took / PROFILED for name, took in profile.seconds.items() if took}}
+
+    @contextmanager
+    def _inner_latent(self) -> Iterator[None]:
+        """Networks get a copy of the latent: torch's counter follows no leaf into a module with autograd.grad."""
+        generate = self.model.generate
+        self.model.generate = lambda latent, condition: generate(latent.clone(), condition)
+        try:
+            yield
+        finally:
+            del self.model.generate
 
     def _experiment(self, profile: Profile | None = None) -> Experiment:
         ours = method(lambda latents: torch.optim.Adam(latents, lr=0.02), 0.03, 16, True, True)
