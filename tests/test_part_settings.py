@@ -37,6 +37,7 @@ WRONG: dict[str, tuple[Any, ...]] = {  # a setting's name -> what it cannot be
     "tile": (1, 1.5, "many", None),
     "guard": ("none", -1, True, None, float("inf")),
     "clamp": ("tight", 0, True, float("inf")),
+    "low_pass": ("soft", 0, True, float("inf")),
     "significance": ("high", 0, 1, None),
     **dict.fromkeys(("project_gradient", "project_latent"), SWITCH),
     **dict.fromkeys(("weight", "power_weight", "power_mean", "clip"), ("heavy", True, None, float("inf"))),

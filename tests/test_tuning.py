@@ -128,7 +128,8 @@ def test_the_first_grid_is_octaves_and_four_weights_around_the_published_one() -
     assert tuning.first("reno") == set(map(Setting, *zip(*product(octaves, (0.01, 0.1, 1, 10)), strict=True)))
     assert len(tuning.first("prno")) == len(tuning.first("mpgr")) == 28
     assert all(tuple(sorted(ladder)) == ladder for ladder in (tuning.RATES, *tuning.WEIGHTS.values()))
-    assert {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")} == set(tuning.METHODS)
+    ours_alone = {"planar_low_pass"}  # its rate and shape were chosen together, by scripts/candidates.py
+    assert {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")} == set(tuning.METHODS) | ours_alone
 
 
 def test_a_choice_inside_asks_for_nothing_and_at_the_bound_says_so() -> None:

@@ -21,7 +21,7 @@ COLOURS = {"ours": "#D55E00", "mpgr": "#0072B2", "prno": "#009E73", "reno": "#CC
 COLOURS |= {"ours_gradient": "#E69F00", "ours_latent": "#882255", "intervals": "#56B4E9", "planar": "#332288"}
 COLOURS |= {"planar_low_pass": "#999933"}
 OTHERS = ("#E69F00", "#56B4E9", "#000000", "#0072B2", "#009E73", "#CC79A7", "#7F7F7F", "#D55E00")
-MARKERS = ("s", "^", "v", "P", "X", "p", "h", "*")  # the circle is kept for ours
+MARKERS = ("s", "^", "v", "P", "X", "p", "h", "*", "D")  # the circle is kept for ours
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
