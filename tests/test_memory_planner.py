@@ -1,7 +1,9 @@
 """What is chosen for a GPU's memory, on pretended cards, and the prediction behind it against counted tensors."""
 
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,13 @@ from gradproj.execution.memory.planner import LADDER, card, largest, plan
 from gradproj.execution.memory.stages import Generator, Judge, stages
 from gradproj.execution.settings import keys
 from gradproj.runs.naming import config_of
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # scripts/ is no part of the package
+
+from scripts import cards  # noqa: E402
+from scripts.counting import build  # noqa: E402
+from scripts.counting.count import count  # noqa: E402
 
 GIB = 2**30
 Plain = Callable[..., dict[str, Any]]
@@ -232,12 +241,32 @@ def test_a_small_decoder_leaves_less_behind_and_its_own_weights_come_to_the_full
     )
 
 
-def test_the_table_of_the_docs_is_the_planners() -> None:
-    root = Path(__file__).parents[1]
-    sys.path.insert(0, str(root))  # scripts/ is no part of the package
-    from scripts import cards
+@pytest.mark.parametrize("decoder", ["full", "tiny"])
+def test_a_decoder_that_needs_float32_is_counted_as_such(settings: Plain, tmp_path: Path, decoder: str) -> None:
+    size = next(size for size in build.sizes() if size.name == "sdxl_turbo")
+    size = replace(size, parts={**size.parts, "vae": {**size.parts["vae"], "force_upcast": True}})
+    meta = torch.device("meta")
+    model = build.model(size, meta, decoder=decoder, checkpointing="none", decoder_checkpointing="none")
+    counted = count(model, build.condition(size, model), torch.randn(1, *model.latent_shape, device=meta))
+    vae = tmp_path / "vae"
+    vae.mkdir()
+    for upcast in (True, False):
+        (vae / "config.json").write_text(json.dumps({"force_upcast": upcast}), encoding="utf-8")
+        typed = ["model=sdxl_turbo", f"model.decoder={decoder}", f"model.source.vae_repo={vae}"]
+        predicted, published = generator(settings(*typed)), generator(settings(*typed[:2]))
+        assert predicted and published
+        assert (predicted == published) is not upcast
+        if upcast:
+            assert predicted.kept == pytest.approx(counted.generator.kept + counted.decoder.kept, rel=0.005)
+            assert predicted.peak == pytest.approx(counted.peak, rel=0.005)
+            decoders = weigh(model.pipeline.vae.decoder, model.pipeline.vae.post_quant_conv)
+            assert predicted.weights - published.weights == pytest.approx(decoders / 2, rel=0.7), "its encoder, too"
+    for own in ("model.source.vae_repo=null", "model.source.repo=mine/sdxl-turbo"):
+        assert generator(settings(*typed[:2], own)) != published, "SDXL's own VAE"
 
-    lines = (root / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
+
+def test_the_table_of_the_docs_is_the_planners() -> None:
+    lines = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
     first, *rows = cards.table()
     start = lines.index(first)
     assert lines[start + 1 : start + 1 + len(rows)] == rows, "python scripts/cards.py prints it"

@@ -1,14 +1,19 @@
 """Every part meets its input before the work, and a mistake in a part's code is one line that names its class."""
 
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import official
 import pytest
 import torch
 from fakes import Model, Red, complete, experiment, sgd
 from PIL import Image as Picture
+from safetensors.torch import load_file, save_file
+from tiny import models as tiny
+from tiny.rewards import files
 from torch import Tensor
 
 from gradproj.errors import UserError
@@ -179,3 +184,28 @@ def test_a_climbed_reward_is_tried_where_the_model_has_its_pictures() -> None:
     rehearsal.try_reward("red", There(), ["one"], torch.device("meta"))
     rehearsal.try_reward("red", There(), ["one"])
     assert seen == ["meta"]
+
+
+@pytest.mark.parametrize("part", ["network", "decoder"])
+def test_weights_that_are_no_numbers_are_told_before_every_image_fails_of_them(tmp_path: Path, part: str) -> None:
+    """Saved so, or beyond the range of the number type, which float16 makes infinite."""
+    where, key = ("unet", "conv_in.weight") if part == "network" else ("vae", "decoder.conv_in.weight")
+    shutil.copytree(tiny.folder("sd_turbo-plain"), tmp_path / "damaged")
+    (file,) = (tmp_path / "damaged" / where).glob("*.safetensors")
+    weights = load_file(file)
+    weights[key].view(-1)[3] = 1e9
+    save_file(weights, file, metadata={"format": "pt"})
+    said = rf"^model \(.*SDTurbo\): 1 of its \d+ weights .* {key} of the {part} in torch\.float16"
+    for dtype, expected in (("float16", pytest.raises(UserError, match=said)), ("float32", nullcontext())):
+        model = tiny.build("sd_turbo-plain", repo=tmp_path / "damaged", dtype=dtype, cache=tmp_path / "prompts")
+        with expected:
+            rehearsal.rehearse(experiment(model=model), 1)
+
+
+def test_a_rewards_weights_that_are_no_numbers_are_told_and_an_answer_that_is_none_may_pass() -> None:
+    reward = official.build("clip", files("clip"))
+    with torch.no_grad():
+        next(reward.network.parameters()).view(-1)[0] = torch.nan
+    with pytest.raises(UserError, match=r"^clip \(.*\): 1 of its \d+ weights .* of the network in .*another source"):
+        rehearsal.try_reward("clip", reward, ["a"], torch.device("cpu"))
+    rehearsal.try_reward("own", Wrong("score", lambda count: torch.full((count,), torch.nan)), ["a"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradproj.errors import UserError
 from gradproj.execution import protocol
@@ -87,7 +87,7 @@ def try_reward(name: str, reward: Any, prompts: Sequence[str], climbed: torch.de
         if climbed is not None:
             image = noise.to(climbed).requires_grad_()
             _check_gradient(name, reward, protocol.climb(name, reward, image, _encode(name, reward, texts)), image)
-        protocol.score(name, reward, to_pictures(noise.detach()), texts)
+        _expect_numbers(name, reward, protocol.score(name, reward, to_pictures(noise.detach()), texts))
 
 
 def encode_all(name: str, reward: Any, prompts: Sequence[str]) -> None:
@@ -136,6 +136,24 @@ def _try_model(experiment: Experiment) -> None:
             f"{protocol.described('model', model)}: generate must answer float32 pictures of shape (1, 3, height, "
             f"width) in [0, 1] for one latent; it answered {came}"
         )
+    _expect_numbers("model", model, image)
+
+
+def _expect_numbers(name: str, part: Any, answer: Tensor) -> None:
+    """``UserError`` where the answer is not finite because weights are not. Else it may be the input, and may pass."""
+    if answer.isfinite().all():
+        return
+    for attribute in ("network", "decoder"):
+        network = getattr(part, attribute, None)
+        if isinstance(network, nn.Module):
+            weights = {key: weight for key, weight in network.state_dict().items() if weight.is_floating_point()}
+            wrong = [key for key, weight in weights.items() if not weight.isfinite().all()]
+            if wrong:
+                raise UserError(
+                    f"{protocol.described(name, part)}: {len(wrong)} of its {len(weights)} weights are not finite, "
+                    f"first {wrong[0]} of the {attribute} in {weights[wrong[0]].dtype}: type a wider dtype, or, if the "
+                    "file itself has them, take it from another source"
+                )
 
 
 def try_batch(experiment: Experiment, batch: int) -> None:

@@ -4,6 +4,7 @@ This is the one prediction, of the planner, of ``gradproj doctor``, in env.json 
 """
 
 import csv
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -79,6 +80,8 @@ def generator(settings: Settings) -> Generator | None:
     if not rows:
         return None
     row, width = rows[-1], WIDTH.get(node["dtype"], 2) / 2  # the last is the largest
+    if _upcasts(node, _published(name)["source"]["repo"]):
+        row = _upcast(row)
     scale = width * (node["resolution"] / _published(name)["resolution"]) ** 2
     text = {one["model"]: 2 * int(one["parameters"]) for one in _table("text_encoders")}
     kept = int(row["generator_kept_bytes"]) + int(row["decoder_kept_bytes"])
@@ -89,6 +92,33 @@ def generator(settings: Settings) -> Generator | None:
         kept=int(scale * kept),
         peak=int(scale * int(row["peak_bytes"])),
     )
+
+
+def _upcasts(node: Settings, published: str) -> bool:
+    """Whether the VAE runs in float32 where the rest is float16, because its configuration says ``force_upcast``.
+
+    What is on the hub is not read: SDXL's own VAE does as it is published, and who names another one has one for
+    float16.
+    """
+    source = node["source"]
+    vae = source.get("vae_repo", "none has this key but SDXL's")
+    own = vae is None or (vae == "auto" and source["repo"] != published)
+    config = Path(source["repo"], "vae") if own else Path(str(vae))
+    try:
+        said = json.loads((config.expanduser() / "config.json").read_text(encoding="utf-8"))["force_upcast"]
+    except (OSError, ValueError, KeyError, TypeError):  # the run tells what is wrong with a file
+        said = own
+    return node["dtype"] == "float16" and bool(said)
+
+
+def _upcast(row: Mapping[str, str]) -> dict[str, str]:
+    """The counts of ``row`` with the full decoder in twice as many bits; the small one stays as it is."""
+    generator, peak, whole = (int(row[key]) for key in ("generator_kept_bytes", "peak_bytes", "autoencoder_parameters"))
+    wide = {"weights_bytes": int(row["weights_bytes"]) + 2 * whole}
+    if row["decoder"] == "full":  # the peak is where the decoder's tensors lie beside all that the generator kept
+        wide |= {"decoder_kept_bytes": 2 * int(row["decoder_kept_bytes"])}
+        wide |= {"peak_bytes": max(peak, 2 * peak - generator)}
+    return {**row, **{key: str(value) for key, value in wide.items()}}
 
 
 def judge(name: str, node: Settings) -> Judge:
