@@ -2,8 +2,8 @@
 
     python scripts/bench_gpu.py [--minutes 9] [--device cuda] [--to results/full_size]
 
-Random weights at the real sizes. The page (gpu.md) and its numbers (gpu.csv, gpu_phases.csv) are written after every
-part; a part that fails, or has no time left, is a line in the table.
+Random weights at the real sizes. The page (gpu.md) and its numbers (gpu.csv) are written after every part; a part that
+fails, or has no time left, is a line in the table.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from benching import gpu, page
 from counting import build, table
 
 from gradproj.files import place
+from gradproj.pretrained.release import release
 from gradproj.report.writing import csv
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +45,7 @@ class Bench:
         self.head, self.rows, self.projections = "", list[Row](), list[Row]()
 
     def run(self) -> None:
-        self.head = page.where(self.device)
+        self.head = fill(page.where(self.device), 118)
         with (ROOT / "results" / "full_size" / "table.csv").open(encoding="utf-8", newline="") as file:
             counted = list(reader.DictReader(file))
         load = self.small or (lambda name: build.Size.load(build.SIZES / f"{name}.json"))
@@ -71,8 +73,7 @@ class Bench:
                 self.rows.append(row)
                 self.write()
             del made
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            release()  # before the next model comes
 
     @property
     def changes(self) -> Row:

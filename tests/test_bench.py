@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench  # noqa: E402  # pyright: ignore[reportMissingImports]
 import bench_gpu  # noqa: E402  # pyright: ignore[reportMissingImports]
-from benching import gpu, loops, page, projection, small  # noqa: E402  # pyright: ignore[reportMissingImports]
+from benching import gpu, loops, projection, small  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 from gradproj.spectrum import project  # noqa: E402
 
@@ -56,10 +56,38 @@ def test_every_part_puts_its_table_between_its_markers(part: str, tmp_path: Path
     assert f"<!-- {part} -->" in bench.PAGE.read_text(), "the committed page has a place for it"
 
 
-def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "page.md").write_text("nothing")
-    with pytest.raises(ValueError, match="needs the markers <!-- loop -->"):
-        page.put(tmp_path / "page.md", "loop", "text")
+def broken(_: bool) -> Any:
+    raise RuntimeError("broken")
+
+
+def test_a_part_that_fails_keeps_its_old_table_and_the_others_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "PARTS", {"loop": broken, "start": lambda _: (3, [{"command": "new"}])})
+    file, parts = (
+        tmp_path / "page.md",
+        {name: f"<!-- {name} -->\n\nold {name}\n\n<!-- /{name} -->\n" for name in bench.PARTS},
+    )
+    file.write_text("".join(parts.values()))
+    with pytest.raises(SystemExit, match=r"loop failed.*--only loop$"):
+        bench.main(["--page", str(file)])
+    text = file.read_text()
+    assert text.startswith(parts["loop"]) and "| new |" in text and "3 rounds\n" in text and "old start" not in text
+
+
+def test_what_is_quick_and_what_has_no_place_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, measured = tmp_path / "page.md", list[str]()
+    monkeypatch.setattr(bench, "PAGE", file)
+    monkeypatch.setattr(bench, "PARTS", {"loop": lambda _: measured.append("loop") or (1, [{"a": "b"}])})
+    for absent in (None, "nothing"):
+        if absent:
+            file.write_text(absent)
+        with pytest.raises(SystemExit, match="<!-- loop --> and <!-- /loop -->"):
+            bench.main([])
+    assert not measured, "before anything is measured"
+    file.write_text(before := "<!-- loop -->\nold\n<!-- /loop -->\n")
+    bench.main(["--quick"])
+    assert measured == ["loop"] and file.read_text() == before
 
 
 @pytest.fixture(autouse=True)

@@ -105,6 +105,7 @@ def test_a_package_installed_inside_somebodys_checkout_has_no_commit(tmp_path: P
     assert git_state(inside) == {"commit": None, "dirty": None}
     subprocess.run([*git, "add", "."], check=True)
     assert git_state(inside)["dirty"] is True
+    assert git_state(inside, but=["site/gradproj/ours.py"])["dirty"] is False
 
 
 def test_the_citation_and_the_template_name_what_there_is() -> None:

@@ -6,7 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -96,15 +96,18 @@ def command(folder: Path) -> str:
         return "gradproj-run, as when the run was made"
 
 
-def git_state(folder: Path) -> dict[str, Any]:
+def git_state(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]:
     """Commit and whether tracked files differ from it; both None where no checkout has the files of ``folder``.
 
-    An installed package may lie inside somebody's checkout, whose commit says nothing about it.
+    An installed package may lie inside somebody's checkout, whose commit says nothing about it. The files ``but``,
+    named from the checkout's root, may differ.
     """
     try:
         _git(folder, "ls-files", "--error-unmatch", ".")
         commit = _git(folder, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+        looked_at = [":/", *(f":(top,exclude){path}" for path in but)]
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *looked_at)
+        return {"commit": commit, "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from gradproj.execution.profile import Profile
 from gradproj.methods.ours import method
 from gradproj.pretrained.quantized import check_quantization, quantize
 from gradproj.pretrained.recompute import recompute
+from gradproj.pretrained.release import release
 from gradproj.pretrained.source import freeze
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
 from gradproj.runs.naming import ImageId
@@ -62,6 +63,7 @@ class Bench:
 
     def measure(self, variant: Variant, until: float) -> dict[str, Any]:
         """Seconds an iteration, the most bytes and the work; as many iterations as end before ``until``."""
+        release()  # what other variants have left does not count
         with ExitStack() as stack:
             for part in (self._quantized(variant), self._decoder(variant), self._policy(variant)):
                 stack.enter_context(part)
@@ -77,9 +79,9 @@ class Bench:
             row = {**vars(variant), "iterations": len(seconds), "seconds": statistics.median(seconds), **facts}
             row |= {"peak_bytes": peaks.most(self.device), "flop": variant.batch * self.flop.get(variant.decoder, 0)}
             profile = Profile(self.device)
-            self._iterate(variant.batch, PROFILED, until, profile)
+            made = len(self._iterate(variant.batch, PROFILED, until, profile))
             profile.table()  # waits for the device
-            return row | {"phases": {name: took / PROFILED for name, took in profile.seconds.items() if took}}
+            return row | {"phases": {name: took / made for name, took in profile.seconds.items() if took}}
 
     @contextmanager
     def _inner_latent(self) -> Iterator[None]:
@@ -99,14 +101,15 @@ class Bench:
 
     def _iterate(self, batch: int, count: int, until: float, profile: Profile | None = None) -> list[float]:
         """Seconds of each of at most ``count`` iterations; the loop waits for the device at the end of each."""
-        images, moments = [ImageId(0, seed) for seed in range(batch)], [time.perf_counter()]
+        images, seconds, since = [ImageId(0, seed) for seed in range(batch)], list[float](), time.perf_counter()
         for step in islice(self._experiment(profile).iterate(images, count), count):
-            moments.append(time.perf_counter())
+            seconds.append(time.perf_counter() - since)
             if not bool(step.image.isfinite().all()):
                 raise ArithmeticError("a picture is not finite")
             if time.monotonic() > until:
                 break
-        return [after - before for before, after in pairwise(moments)]
+            since = time.perf_counter()
+        return seconds
 
     @contextmanager
     def _policy(self, variant: Variant) -> Iterator[None]:

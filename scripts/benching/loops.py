@@ -10,7 +10,7 @@ from gradproj.methods.reno import penalty
 from gradproj.optimize import optimize
 from gradproj.types import Method
 
-from .small import PROMPT, Small
+from .small import Small
 
 
 def ours(at: Small, method: Method, steps: int) -> None:
@@ -35,28 +35,22 @@ def bare(at: Small, steps: int) -> None:
 
 
 def reno(at: Small, encode: Callable[[], object], steps: int) -> None:
-    """ReNO's iteration, written from its description (arXiv 2406.04312), as a yardstick.
+    """ReNO's iteration, written from its description (arXiv 2406.04312) as a yardstick.
 
-    The latents are in half precision, the text is encoded again in every iteration by ``encode``, the regulariser is
-    differentiated with the reward, the gradient's norm is clipped, and Nesterov's momentum steps. ``at`` has a model
-    that computes its networks again in the backward pass.
+    The latents are in half precision, ``encode`` reads the prompt for the generator again in every iteration, the
+    regulariser is differentiated with the reward, the gradient's norm is clipped, and Nesterov's momentum steps. ``at``
+    has a generator that computes its blocks again in the backward pass. What the reward makes of the prompt is kept, as
+    in ours, although the published code makes it again, too.
     """
     run = at.experiment
     (name,) = run.target
     latent = at.latent.half().requires_grad_()
     optimizer = torch.optim.SGD([latent], lr=5.0, momentum=0.9, nesterov=True)
-    best, kept = torch.full((len(latent),), -torch.inf), at.latent.half()
     for _ in range(steps):
         optimizer.zero_grad()
         encode()
-        text = run.rewards[name].encode([PROMPT] * len(latent))
         given: Tensor = latent.float()
-        value = run.rewards[name](run.model.generate(given, at.condition), text)
-        better = value.detach() > best
-        best, kept = (
-            value.detach().maximum(best),
-            latent.detach().where(better.view(-1, *[1] * (latent.ndim - 1)), kept),
-        )
+        value = run.rewards[name](run.model.generate(given, at.condition), at.text[name])
         (0.01 * penalty(given) - value).sum().backward()
         torch.nn.utils.clip_grad_norm_([latent], 0.1)
         optimizer.step()

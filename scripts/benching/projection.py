@@ -1,6 +1,7 @@
 """The projection beside the FFT round trip that it contains, and beside its formula taken literally."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -43,11 +44,7 @@ def literal(x: Tensor) -> Tensor:
     return torch.fft.ifft(whole, norm="ortho").real
 
 
-def works(n: int, batch: int) -> dict[str, object]:
+def works(n: int, batch: int) -> Mapping[str, Callable[[], Tensor]]:
     """The three on the same noise."""
     x = torch.randn(batch, n, generator=torch.Generator().manual_seed(0))
-    return {
-        "round trip": lambda: round_trip(x),
-        "projection": lambda: project(x),
-        "literal": lambda: literal(x),
-    }
+    return {"FFT and inverse": lambda: round_trip(x), "projection": lambda: project(x), "literal": lambda: literal(x)}

@@ -33,7 +33,7 @@ WIDE: Mapping[str, Mapping[str, Any]] = {
     "flux": {"rope": (8, 12, 12), "heads": 4, "double": 2, "single": 4, "text_width": 64, "channels": (8, 16)},
 }
 NARROW: Mapping[str, Mapping[str, Any]] = {"sd_turbo": {}, "flux": {}}
-CHECKED = ["model.memory.checkpointing=full", "model.memory.decoder_checkpointing=full"]
+AGAIN = "model.memory.checkpointing=blocks"  # of the generator alone, as in ReNO's published code
 BUILDERS = {"sd_turbo": sd_turbo, "flux": flux}
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Work = Callable[[], object]
@@ -10,17 +10,21 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timed:
-    """Median seconds of a piece of work, and its ratio to the one it is held against: median, least and most."""
+    """Median seconds of a piece of work, and in every round its ratio to the one that it is held against."""
 
     seconds: float
-    ratio: float
-    least: float
-    most: float
+    ratios: Sequence[float]
 
     @property
     def against(self) -> str:
         """The ratio as the tables have it."""
-        return f"{self.ratio:.3f} ({self.least:.3f} to {self.most:.3f})"
+        return spread(self.ratios, 3)
+
+
+def spread(values: Sequence[float], decimals: int) -> str:
+    """Median, least and most of the rounds, as the tables have them."""
+    middle, least, most = (f"{one:.{decimals}f}" for one in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
 
 
 def in_turn(
@@ -44,9 +48,9 @@ def in_turn(
                 works[name]()
             row[name] = (clock() - since) / calls
         rows.append(row)
-    return {name: _timed([row[name] for row in rows[1:]], [row[base] for row in rows[1:]]) for name in works}
+    held = [row[base] for row in rows[1:]]
+    return {name: _timed([row[name] for row in rows[1:]], held) for name in works}
 
 
-def _timed(own: list[float], others: list[float]) -> Timed:
-    ratios = [one / other for one, other in zip(own, others, strict=True)]
-    return Timed(statistics.median(own), statistics.median(ratios), min(ratios), max(ratios))
+def _timed(own: Sequence[float], others: Sequence[float]) -> Timed:
+    return Timed(statistics.median(own), [one / other for one, other in zip(own, others, strict=True)])

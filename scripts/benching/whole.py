@@ -32,30 +32,41 @@ def images(given: Sequence[str], count: int, batch: int) -> tuple[float, float]:
         return wall, sum(run.table(image).seconds.iloc[-1] for image in wanted)
 
 
-def first_step(arguments: Sequence[str] = ()) -> tuple[float, float]:
+def first_step() -> tuple[float, float]:
     """Wall and processor seconds from ``gradproj run`` on the miniature to its first step, after which it is killed.
 
     The first sign of life is left then.
     """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with tempfile.TemporaryDirectory() as folder:
-        since = time.perf_counter()
-        command = [sys.executable, "-m", "gradproj", "run", f"results={folder}", *arguments]
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        before, since = _of_children(), time.perf_counter()
+        child = _started("run", f"results={folder}")
         while not any(Path(folder).glob("runs/*/workers/[!.]*")) and child.poll() is None:
             time.sleep(0.005)
-        wall = time.perf_counter() - since
+        wall, ended = time.perf_counter() - since, child.poll()
         child.kill()
-        code = child.wait()
-    if code >= 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {code} before its first step")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        errors = child.communicate()[1]
+    if ended is not None:
+        raise RuntimeError(f"gradproj run ended with {ended} before its first step: {errors}")
+    return wall, _of_children() - before
 
 
 def command(*arguments: str) -> tuple[float, float]:
-    """Wall and processor seconds of ``gradproj`` with ``arguments``."""
-    before, since = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "gradproj", *arguments], check=True, stdout=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - since, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    """Wall and processor seconds of ``gradproj`` with ``arguments``; an exit code of 1 is an answer of ``status``."""
+    before, since = _of_children(), time.perf_counter()
+    child = _started(*arguments)
+    errors = child.communicate()[1]
+    wall = time.perf_counter() - since
+    if child.returncode not in (0, 1) or "Traceback" in errors:
+        raise RuntimeError(f"gradproj {' '.join(arguments)} ended with {child.returncode}: {errors}")
+    return wall, _of_children() - before
+
+
+def _started(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gradproj", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def _of_children() -> float:
+    """Processor seconds of all processes that this one has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
