@@ -22,6 +22,9 @@ import choose
 import tuning
 import yaml
 
+from gradproj.errors import UserError
+from gradproj.execution.settings.compose import compose_run
+
 MIX = "{shapes_aesthetic:1,shapes_matcher:5}"
 LIKE = "shapes_aesthetic"  # the target whose rates and weights the mix takes, which is not tuned itself
 STEPS = 100  # of every run but diversity's
@@ -86,11 +89,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("tune", "main", "all"))
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="commands side by side (default: cores)"
+        "--workers", type=_positive, default=os.cpu_count() or 1, help="commands side by side (default: cores)"
     )
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     parser.add_argument("--with", dest="more", nargs="+", default=[], help="KEY=VALUE for every command: batch=256")
     arguments = parser.parse_args()
+    try:
+        compose_run(arguments.more)  # what no command would take is refused before the first of them
+    except UserError as error:
+        parser.error(f"--with: {error}")
     parts = ("tune", "main") if arguments.what == "all" else (arguments.what,)
     if arguments.list:
         commands = [command for part in parts for command in (tuning_commands if part == "tune" else main_commands)()]
@@ -125,6 +132,12 @@ def _tuned(method: str) -> list[str]:
     chosen = model["tuned"][LIKE].get(method, {})
     names = {"lr": "method.optimizer.lr", "weight": "method.weight"}
     return [f"{names[key]}={value:g}" for key, value in chosen.items()]
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number above 0, not {text!r}")
+    return int(text)
 
 
 def _clock(seconds: float) -> str:
