@@ -20,10 +20,11 @@ from textwrap import fill
 from typing import Any
 
 import torch
-from benching import page, projection, records, whole
+from benching import projection, records, whole
 from benching.loops import bare, ours, reno
 from benching.small import AGAIN, PROMPT, method, overrides, small
 from benching.timing import in_turn, spread
+from counting import page
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"

@@ -16,8 +16,8 @@ from textwrap import fill
 from typing import Any
 
 import torch
-from benching import gpu, page
-from counting import build, table
+from benching import gpu
+from counting import build, page, table
 
 from gradproj.files import place
 from gradproj.pretrained.release import release

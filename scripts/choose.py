@@ -54,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         rows = read(arguments.folder, arguments.levels)
-    except UserError as error:
+    except (UserError, OSError) as error:
         sys.exit(str(error))
     report(rows, arguments.folder, arguments.by)
 
@@ -73,6 +73,8 @@ def read(folder: Path, levels: Path | None = None) -> list[Row]:
                 f"{folder}/runs has runs of {target} on {1 + len(others)} lists of prompts or models; move those away "
                 "that are not of today's sweep"
             )
+        if levels and first.target not in given:
+            raise UserError(f"{levels} has no level for {first.target}: leave out --levels, or those runs")
         rows += settings(first, given.get(first.target))
     return rows
 

@@ -209,6 +209,22 @@ def test_the_committed_table_is_what_is_counted_now(decoder: str) -> None:
     assert {key: str(value) for key, value in now.items()} == row
 
 
+def test_the_page_on_performance_has_the_counted_work_and_its_floors() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    plain = {"decoder": "full", "checkpointing": "none", "decoder_checkpointing": "none"}
+    for row in (row for row in committed() if plain.items() <= row.items()):
+        family, _, size = row["model"].partition("print_")
+        name = f"`{family}print` {size.upper()}" if size else f"`{family}`"
+        work = [
+            int(row[f"{part}_{way}_flop"]) / 1e12
+            for part in ("generator", "decoder")
+            for way in ("forward", "backward")
+        ]
+        floors = [f"{1000 * sum(work) / peak:.0f} ms" for peak in (989, 155)]
+        cells = [*(f"{one:.2f}" for one in work), f"{sum(work):.1f}", *floors]
+        assert f"| {' | '.join([name, *cells])} |" in page
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_the_committed_table_has_the_published_networks(name: str) -> None:
     rows = {row["decoder"]: row for row in committed() if row["model"] == name}

@@ -45,9 +45,7 @@ def variants(size: build.Size) -> list[Variant]:
     made = [Variant(), Variant(compile=True), Variant(batch=4)]
     made += [Variant(decoder="tiny"), Variant(decoder="tiny", compile=True)] if size.tiny else []
     made += [Variant(policy="blocks"), Variant(policy="full")]
-    return made + [
-        Variant(quantization=kind) for kind in ("int8", "nf4") if size.name == "flux"
-    ]  # these cannot be undone
+    return made + [Variant(quantization=kind) for kind in ("int8", "nf4") if size.name == "flux"]
 
 
 class Bench:
@@ -59,13 +57,15 @@ class Bench:
         self.model, self.reward = build.model(size, device, **changes), ShapesAesthetic()
         self.model.encode = lambda prompts: build.condition(size, self.model, len(prompts))
         self.reward.device = device  # its network comes at its first use
+        self.quantized = False
         self.flop: dict[str, int] = {}  # of one picture's iteration, by its decoder, nothing computed twice
 
     def measure(self, variant: Variant, until: float) -> dict[str, Any]:
         """Seconds an iteration, the most bytes and the work; as many iterations as end before ``until``."""
         release()  # what other variants have left does not count
         with ExitStack() as stack:
-            for part in (self._quantized(variant), self._decoder(variant), self._policy(variant)):
+            self._quantize(variant)
+            for part in (self._decoder(variant), self._policy(variant)):
                 stack.enter_context(part)
             if variant.decoder not in self.flop and variant.policy == variant.quantization == "none":
                 with self._inner_latent(), FlopCounterMode(display=False) as counter:
@@ -152,19 +152,19 @@ class Bench:
         with compiled.warmed_up(experiment, facts):
             yield {"warm_up_seconds": facts["warm_up_seconds"]}
 
-    @contextmanager
-    def _quantized(self, variant: Variant) -> Iterator[None]:
+    def _quantize(self, variant: Variant) -> None:
+        """Nothing where the weights are in full: those variants come first, as this cannot be undone."""
         if variant.quantization == "none":
-            yield
             return
         kind: Any = variant.quantization
         check_quantization(kind, str(self.model.dtype).removeprefix("torch."))
-        try:
-            quantize(self.model.network, kind, self.device)
-            yield
-        finally:  # the next variant is of weights in full
-            network = self.model.source.load([self.model.denoiser], self.model.dtype, self.device)
-            setattr(self.model.pipeline, self.model.denoiser, getattr(network, self.model.denoiser))
+        pipeline, part = self.model.pipeline, self.model.denoiser
+        if self.quantized:
+            setattr(pipeline, part, None)
+            release()
+            setattr(pipeline, part, getattr(self.model.source.load([part], self.model.dtype, self.device), part))
+        self.quantized = True
+        quantize(self.model.network, kind, self.device)
 
 
 def predicted(row: Mapping[str, Any], batch: int) -> int:

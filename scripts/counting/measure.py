@@ -1,4 +1,4 @@
-"""Measures real iterations with random weights: seconds, memory, and whether every number is finite."""
+"""Measures real iterations with random weights on the processor: seconds, memory, and whether all is finite."""
 
 import resource
 import statistics
@@ -22,7 +22,7 @@ IMAGE = (0, 0)  # prompt id, seed: any would do, and this noise is that of a run
 class Measure:
     """Medians in seconds. ``forward`` ends with the reward; ``projection`` is of gradient and latent together.
 
-    ``peak`` is the most bytes that tensors took on a GPU, or that the whole process took on the processor.
+    ``peak`` is the most bytes that the whole process had.
     """
 
     iteration: float
@@ -34,20 +34,13 @@ class Measure:
 
 def measure(model: Any, reward: Any, condition: Any, rounds: int, warm: int) -> Measure:
     """Measure ``rounds`` iterations of the real loop with our method, from the same noise, after ``warm`` others."""
-    cuda = model.device.type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(model.device)
     seen = [_iteration(model, reward, condition) for _ in range(warm + rounds)][warm:]
-    peak = (
-        torch.cuda.max_memory_allocated(model.device)
-        if cuda
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
-    noise = initial_latent(model.latent_shape, [IMAGE]).to(model.device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    noise = initial_latent(model.latent_shape, [IMAGE])
     return Measure(
         iteration=statistics.median(seconds for seconds, _ in seen),
         forward=statistics.median(step.seconds for _, step in seen),
-        projection=2 * median_time(lambda: project(noise), model.device),
+        projection=2 * median_time(lambda: project(noise)),
         peak=peak,
         finite=all(_finite(step) for _, step in seen),
     )
@@ -69,13 +62,11 @@ def _finite(step: Step) -> bool:
     return moved and all(bool(values.isfinite().all()) for values in (step.image, step.reward, step.gradient_norm))
 
 
-def median_time(work: Callable[[], object], device: torch.device) -> float:
+def median_time(work: Callable[[], object]) -> float:
     """The median seconds of 20 calls, after one that does not count."""
     times = []
     for _ in range(21):
         start = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])

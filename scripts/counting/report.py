@@ -1,13 +1,11 @@
 """Makes the pages under results/full_size: where and when something was done, what it was, and the tables."""
 
-import os
 from collections.abc import Sequence
 
 import torch
 
-from gradproj.runs.environment import describe
-
 from .build import Size
+from .page import where
 from .table import Row, networks_table, policies_table, published_table
 
 TITLES = {
@@ -44,38 +42,27 @@ number or two a row and, in attention, the result. Where a torch has no fused RM
 
 `blocks` costs one more forward pass. `full` costs two, because the blocks inside are computed again twice; over
 `blocks` it saves what `blocks` keeps of the generator (0.06 to 0.43 GiB), and of the decoder nothing at the peak, which
-is inside one of the decoder's blocks.
-"""
+is inside one of the decoder's blocks."""
 
 
 def counts(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
     """The tables of what was counted, in Markdown."""
     sources = [f"- **{size.name}**\n" + "\n".join(f"  - {source}" for source in size.sources) for size in sizes]
-    return "\n".join(
+    return "\n\n".join(
         [
-            "## One iteration, nothing computed again (forward + backward)\n",
+            "## One iteration, nothing computed again (forward + backward)",
             networks_table(rows),
-            "## Memory and work under each policy\n",
+            "## Memory and work under each policy",
             policies_table(rows),
             READING,
-            "## The networks that were built\n",
+            "## The networks that were built",
             published_table(sizes, rows),
-            "Where the configurations (`scripts/counting/sizes/`) were read:\n",
-            *sources,
-            "",
+            "Where the configurations (`scripts/counting/sizes/`) were read:",
+            "\n".join(sources),
         ]
     )
 
 
 def page(name: str, device: torch.device, text: str) -> str:
     """A whole page in Markdown: where and when ``text`` came about, and the text."""
-    facts = describe(device)
-    packages = ", ".join(
-        f"{package} {facts['packages'][package]}" for package in ("torch", "diffusers", "transformers")
-    )
-    git = facts["git"]
-    where = f"{facts['device']}, {facts['threads']} thread(s), load {os.getloadavg()[1]:.1f} on {facts['cores']} cores"
-    if device.type == "cuda":
-        where += f", CUDA {facts['cuda']}, driver {facts.get('driver')}"
-    commit = f"commit {git['commit']}{' with changes' if git['dirty'] else ''}"
-    return f"# {TITLES[name]}\n\n{facts['written'][:10]}, {commit}; {packages}; {where}\n\n{WHAT[name]}\n{text}"
+    return f"# {TITLES[name]}\n\n{where(device)}\n\n{WHAT[name]}\n{text}\n"

@@ -7,6 +7,7 @@ import torch
 
 from gradproj.rewards.shapes_aesthetic import ShapesAesthetic
 
+from . import page
 from .build import Size, condition, model, parameters
 from .count import count
 from .measure import measure
@@ -50,12 +51,6 @@ def counted(size: Size, checkpointing: str, decoder_checkpointing: str, **change
     }
 
 
-def markdown(rows: Sequence[Row], heads: Sequence[str]) -> str:
-    """A Markdown table with the columns ``heads``."""
-    lines = [heads, ["---"] * len(heads), *([str(row[head]) for head in heads] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def networks_table(rows: Sequence[Row]) -> str:
     """A line for each model, with no checkpointing."""
     without = [row for row in rows if row["checkpointing"] == row["decoder_checkpointing"] == "none"]
@@ -73,7 +68,7 @@ def networks_table(rows: Sequence[Row]) -> str:
         }
         for row in without
     ]
-    return markdown(shown, list(shown[0]))
+    return page.table(shown)
 
 
 def policies_table(rows: Sequence[Row]) -> str:
@@ -92,7 +87,7 @@ def policies_table(rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    return markdown(shown, list(shown[0]))
+    return page.table(shown)
 
 
 def published_table(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
@@ -104,7 +99,7 @@ def published_table(sizes: Sequence[Size], rows: Sequence[Row]) -> str:
             built = found[size.name, "full"].get(f"{what}_parameters") or found[size.name, what]["decoder_parameters"]
             shown.append({"model": size.name, "network": what, "built": f"{built:,}", "in print": said})
             shown[-1]["difference"] = f"{built / number - 1:+.2%}"
-    return markdown(shown, list(shown[0]))
+    return page.table(shown)
 
 
 def _named(row: Row) -> str:
@@ -154,4 +149,4 @@ def measured_table(rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    return markdown(shown, list(shown[0]))
+    return page.table(shown)

@@ -1,4 +1,7 @@
-"""Tables in a page between markers, so that the prose around them stays: ``<!-- NAME -->`` ... ``<!-- /NAME -->``."""
+"""What the pages of measurements share: a table, where and when it was taken, and its place in a page.
+
+The place is between ``<!-- NAME -->`` and ``<!-- /NAME -->``, so that the prose around it stays.
+"""
 
 import os
 import re
