@@ -41,16 +41,21 @@ def test_pieces_are_done_in_their_order_in_one_thread_and_few_wait() -> None:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_what_a_piece_raises_is_raised_to_the_giver_once(waits: bool) -> None:
+def test_what_a_piece_raises_is_raised_to_the_giver_and_the_later_pieces_are_done(waits: bool) -> None:
+    behind, gate, done = Behind(most=1 if waits else 9), threading.Event(), list[int]()
+
     def fail() -> None:
+        gate.wait(20)
         raise OSError("no room")
 
-    behind, done = Behind(most=0 if waits else 9), list[int]()
+    behind.do(fail)
+    if not waits:
+        behind.do(done.append, 1)
+    gate.set()
     with pytest.raises(OSError, match="no room"):
-        behind.do(fail)
-        behind.rest()
+        behind.do(done.append, 1) if waits else behind.rest()
     behind.rest()
-    assert done == [] and not behind.waiting
+    assert done == [1] and not behind.waiting
 
 
 def test_the_loop_goes_on_while_an_image_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,23 +79,28 @@ def test_the_loop_goes_on_while_an_image_is_written(tmp_path: Path, monkeypatch:
     assert failures == {} and run.recorded() == set(fakes.IMAGES)
 
 
-def test_a_write_that_fails_ends_the_run_and_leaves_the_later_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [OSError(5, "input/output error"), ValueError("a bad number"), RuntimeError("?")])
+def test_a_write_that_fails_ends_the_run_and_costs_no_other_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    """Also where it raises what an error of the device would be, which fails a batch and lets the run go on."""
     made = fakes.experiment(prompts=[f"p{number}" for number in range(60)], steps=1)
-    run, real, written = fakes.new_run(tmp_path, made), Run.write, list[ImageId]()
+    run, real, given = fakes.new_run(tmp_path, made), Run.write, list[ImageId]()
 
-    def write(self: Run, image: ImageId, *given: Any) -> None:
-        if len(written) == 3:
-            raise OSError(5, "input/output error")
-        written.append(image)
-        real(self, image, *given)
+    def write(self: Run, image: ImageId, *facts: Any) -> None:
+        given.append(image)
+        if len(given) == 3:
+            raise error
+        real(self, image, *facts)
 
     monkeypatch.setattr(Run, "write", write)
-    with pytest.raises(OSError, match="input/output"):
-        batches.complete(made, Records(run), [ImageId(prompt, 0) for prompt in range(60)], 1)
-    assert run.recorded() == set(written) and len(written) == 3
+    images = [ImageId(prompt, 0) for prompt in range(60)]
+    with pytest.raises(type(error)):
+        batches.complete(made, Records(run), images, 1)
+    assert run.recorded() == {*given} - {given[2]} and len(given) < 60
     assert not list(run.images.glob("*.failed")) and not (run.folder / "workers").exists()
+    batches.complete(made, Records(run), images, 1)
+    assert run.recorded() == {*images}
 
 
 def test_nothing_is_collected_while_a_command_imports_and_all_is_as_before_after_it(

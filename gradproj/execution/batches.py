@@ -56,14 +56,15 @@ def _attempt(
     try:
         steps = display.watch(experiment.iterate(images, experiment.steps), label, len(images))
         trajectory = experiment.follow(images, steps, partial(destination.see, images))
-        with experiment.phase("saving"):
-            for image, made in zip(images, trajectory.images, strict=True):
-                _hand_on(experiment, destination, image, made, note)
     except (RuntimeError, ValueError) as error:  # a failed kernel, a latent that is not finite
         if isinstance(error, (torch.OutOfMemoryError, *scheduler.interruptions())):
             raise
         for image in images:
             destination.fail(image, f"{type(error).__name__}: {error}")
+        return
+    with experiment.phase("saving"):  # an error from here on is of an earlier image's files, and ends the worker
+        for image, made in zip(images, trajectory.images, strict=True):
+            _hand_on(experiment, destination, image, made, note)
 
 
 def _hand_on(experiment: Experiment, destination: Destination, image: ImageId, way: ImageTrajectory, note: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 class Behind:
     """At most ``most`` pieces wait; who gives another one waits for the first of them.
 
-    What a piece raises is raised to its giver, at the next ``do`` or at ``rest``.
+    What a piece raises is raised to its giver, at the next ``do`` or at ``rest``. The pieces after it are done all the
+    same: they do not depend on it, and what they have to write would be lost.
     """
 
     def __init__(self, most: int) -> None:
@@ -23,9 +24,7 @@ class Behind:
             self.waiting.popleft().result()
 
     def rest(self) -> None:
-        """Wait until all is done; after a piece that raised, what still waits is left."""
-        try:
-            while self.waiting:
-                self.waiting.popleft().result()
-        finally:
-            self.thread.shutdown(cancel_futures=True)
+        """Wait until all is done. Nothing can be given afterwards."""
+        self.thread.shutdown()
+        while self.waiting:
+            self.waiting.popleft().result()
