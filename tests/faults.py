@@ -11,6 +11,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
 from gradproj.execution import worker
+from gradproj.execution.outcome import Outcome
 from gradproj.execution.settings import keys
 from gradproj.runs import progress
 from gradproj.runs.folder import Run
@@ -29,7 +30,7 @@ BASE = (
 ALL = {ImageId(prompt, seed) for prompt in range(3) for seed in range(2)}
 
 
-def work(folder: Path, *overrides: str, method: str = "ours") -> worker.Outcome:
+def work(folder: Path, *overrides: str, method: str = "ours") -> Outcome:
     """One worker of the miniature within this process, its results in ``folder``."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = hydra_compose("config", [*BASE, f"method={method}", f"results={folder}", *overrides])

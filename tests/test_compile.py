@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GRADPROJ
+from conftest import GRADPROJ, Gradproj
 from fakes import Red, experiment, sgd
 from official import build
 from tiny import models, rewards
@@ -78,6 +78,9 @@ def test_every_kind_of_block_is_one_graph_and_gives_the_same_numbers(case: str) 
     assert facts["failed"] is None and not counters["graph_break"]
     towers = [network for part in (model, *made.rewards.values()) for network in [part.network]]
     towers += [model.decoder.decoder]
+    blocks = {module for network in towers for module in network.modules() if module._compiled_call_impl}
+    inside = {module for block in blocks for module in block.modules() if module is not block}
+    assert not blocks & inside, "a block has blocks of its own in its graph"
     for network in towers:
         assert any(module._compiled_call_impl for module in network.modules()), type(network)
     graphs = dict(counters["stats"])
@@ -96,7 +99,7 @@ def test_generated_code_gives_the_same_pictures_and_gradients_and_is_kept(
 ) -> None:
     """What another process would find: after a reset nothing of this one is left in memory."""
     monkeypatch.setenv(CACHE, str(tmp_path))
-    monkeypatch.setattr(compiled, "BLOCKS", set())  # the transformer's alone: code takes seconds a graph
+    monkeypatch.setattr(compiled, "BLOCKS", {})  # the transformer's alone: code takes seconds a graph
     torch._dynamo.reset()
     made = experiment(model=models.build("flux-plain"), rewards={"red": Red()}, prompts=["a dog"], method=sgd(1e-2))
     plain = numbers(made, 1)
@@ -132,6 +135,38 @@ def test_without_a_compiler_everything_runs_as_without_it_and_says_so(tmp_path: 
     (line,) = (line for line in loud.splitlines() if line.startswith("compile: "))
     assert "left out, all runs as without it" in line and "No working C++ compiler" in line
     assert "No working C++ compiler" in failed["failed"] and failed["blocks"] == 7
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, type("Ended", (RuntimeError,), {})])
+def test_what_ends_the_worker_ends_it_in_the_warm_up_too(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """It is no failure to compile, and it leaves no block behind that is compiled at its next call."""
+    made = experiment(model=models.build("flux-plain"), rewards={"red": Red()}, prompts=["a dog"])
+
+    def stop(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(compiled.scheduler, "interruptions", lambda: (error,) * issubclass(error, Exception))
+    monkeypatch.setattr(Experiment, "iterate", stop)
+    with pytest.raises(error):
+        warm_up(made, [1])
+    assert not any(module._compiled_call_impl for module in made.model.network.modules())  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("traced")
+def test_a_run_goes_on_compiled_and_each_record_says_how_it_was_made(tmp_path: Path, gradproj: Gradproj) -> None:
+    words = ["run", "steps=1", "prompts=[a red ring]", "rewards=[shapes_aesthetic]"]
+    for more in (["seeds=1"], ["seeds=2", "compile=true"], ["seeds=3"]):
+        said = gradproj(*words, *more, folder=tmp_path)
+        assert said.code == 0 and ("warmed up" in said.out) == (len(more) > 1), said.err
+    (folder,) = (tmp_path / "results" / "runs").iterdir()
+    run = Run.open(folder)
+    assert [run.label(ImageId(0, seed)).get("compiled") for seed in range(3)] == [None, True, None]
+    assert json.loads((folder / "env.json").read_text())["compile"] is None, "of the command that made the folder"
+    for seed in range(2):
+        again = gradproj("replay", folder, f"0000-{seed}", "--batch", "1")
+        assert again.code == 0 and ("warmed up" in again.out) == bool(seed), again.out + again.err
 
 
 def test_compiled_code_is_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

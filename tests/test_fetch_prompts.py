@@ -13,7 +13,7 @@ from conftest import Gradproj
 
 from gradproj.cli import prompts as module
 from gradproj.errors import UserError
-from gradproj.execution.settings import keys
+from gradproj.execution.settings.prompts import read_prompts
 
 CATEGORIES = ("color", "shape", "texture", "spatial", "non_spatial", "complex")
 FILES = {
@@ -81,7 +81,7 @@ def server() -> Iterator[Callable[[str], str]]:
 def test_ten_lines_of_each_file_in_order_are_a_prompt_set(script: Any, call: Gradproj, server: Any) -> None:
     code, out, _ = call("--base", server("sound"))
     assert code == 0 and "60 prompts" in out and "prompts=t2i" in out
-    assert keys.read_prompts("t2i", script.DEFAULT.parent) == EXPECTED
+    assert read_prompts("t2i", script.DEFAULT.parent) == EXPECTED
     assert list(script.DEFAULT.parent.iterdir()) == [script.DEFAULT]
 
 
@@ -126,4 +126,4 @@ def test_local_copies_do_without_a_network(script: Any, call: Gradproj, tmp_path
 
 def test_without_the_file_one_is_told_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"prompts=t2i.*gradproj prompts fetch"):
-        keys.read_prompts("t2i", tmp_path)
+        read_prompts("t2i", tmp_path)

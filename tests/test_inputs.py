@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gradproj.errors import UserError
 from gradproj.execution.settings import keys
+from gradproj.execution.settings.prompts import read_prompts
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
 Compose = Callable[..., DictConfig]
@@ -24,7 +25,7 @@ def refusal(config: DictConfig) -> str:
 
 def read_refusal(prompts: Any, folder: Path = PROMPTS) -> str:
     with pytest.raises(UserError) as error:
-        keys.read_prompts(prompts, folder)
+        read_prompts(prompts, folder)
     return str(error.value)
 
 
@@ -138,7 +139,7 @@ def test_a_missing_value_is_said(compose: Compose) -> None:
 
 def test_a_list_is_taken_as_it_is() -> None:
     given = ["a red ring", 'with "quotes", commas', "è 🟥", "twice", "twice"]
-    assert keys.read_prompts(given, PROMPTS) == given
+    assert read_prompts(given, PROMPTS) == given
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PROMPTS.glob("*.txt")))
@@ -146,7 +147,7 @@ def test_a_named_set_is_the_lines_of_its_file_in_order(name: str, tmp_path: Path
     monkeypatch.chdir(tmp_path)  # the working directory does not matter
     with (PROMPTS / f"{name}.txt").open(encoding="utf-8") as file:
         expected = [line.rstrip("\n") for line in file]
-    assert keys.read_prompts(name, PROMPTS) == expected
+    assert read_prompts(name, PROMPTS) == expected
     assert len(set(expected)) == len(expected)
 
 
@@ -155,7 +156,7 @@ def test_a_named_set_is_the_lines_of_its_file_in_order(name: str, tmp_path: Path
 def test_position_in_a_file_is_the_prompt_id_whatever_ends_the_lines(tmp_path: Path, end: str, last: bool) -> None:
     prompts = ["b", "a", 'say "hi", twice', "é ☃", "a"]
     (tmp_path / "mine.txt").write_bytes((end.join(prompts) + end * last).encode())
-    assert keys.read_prompts(str(tmp_path / "mine.txt"), PROMPTS) == prompts
+    assert read_prompts(str(tmp_path / "mine.txt"), PROMPTS) == prompts
 
 
 @pytest.mark.parametrize("before", [0, 1, 17])

@@ -12,7 +12,7 @@ from tiny import models as tiny
 from tiny.rewards import stand_in
 from torch import nn
 
-from gradproj.execution import rehearsal, worker
+from gradproj.execution import prepared, rehearsal, worker
 from gradproj.execution.settings import keys
 from gradproj.models.flux import Flux
 from gradproj.pretrained.source import Source
@@ -47,7 +47,7 @@ def settings(compose: Compose, folder: Path, *more: str) -> dict[str, Any]:
 
 def made(compose: Compose, folder: Path, *more: str) -> tuple[Any, list[str]]:
     plain = settings(compose, folder, *more)
-    return worker._experiment(plain, plain["prompts"]), plain["prompts"]
+    return prepared.made(plain, plain["prompts"]), plain["prompts"]
 
 
 def size(network: Any) -> int:
@@ -91,9 +91,12 @@ def test_text_encoders_are_alone_and_gone_when_the_rest_comes(
         assert alive() == model + rewards, "in the climb, too"
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 def test_after_the_climb_the_generator_is_gone_and_the_rewards_come_alone(
-    compose: Compose, tmp_path: Path, alive: Alive, monkeypatch: pytest.MonkeyPatch
+    compose: Compose, tmp_path: Path, alive: Alive, monkeypatch: pytest.MonkeyPatch, compiled: bool
 ) -> None:
+    real = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **told: real(self, **told, backend="aot_eager"))
     seen: dict[str, list[int]] = {}
     score = worker.rescore
 
@@ -104,8 +107,9 @@ def test_after_the_climb_the_generator_is_gone_and_the_rewards_come_alone(
         return answer
 
     monkeypatch.setattr(worker, "rescore", noted)
-    plain = settings(compose, tmp_path, "device=cpu", "held_out=after")
-    assert worker.complete(plain, plain["prompts"], "flux", "ours").recorded == 2
+    plain = settings(compose, tmp_path, "device=cpu", "held_out=after", f"compile={compiled}")
+    outcome = worker.complete(plain, plain["prompts"], "flux", "ours")
+    assert outcome.recorded == 2 and ("compiled" in outcome.run.label(ImageId(0, 0))) == compiled
     assert seen.keys() == {"pickscore", "hpsv2", "imagereward"}
     for name, (before, after, alone, images) in seen.items():
         assert (before, after, images) == (0, alone, 2), name

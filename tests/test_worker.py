@@ -19,8 +19,8 @@ from gradproj.errors import UserError
 from gradproj.execution import batches, display, scheduler, threads, worker
 from gradproj.execution.destination import Records
 from gradproj.execution.missing import Missing
+from gradproj.execution.outcome import Outcome
 from gradproj.execution.settings import keys
-from gradproj.execution.worker import Outcome
 from gradproj.models.shapes import Shapes
 from gradproj.runs.naming import ImageId, Share
 

@@ -20,6 +20,7 @@ from gradproj.errors import Incomplete, UserError
 from gradproj.execution import scheduler
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.overrides import COMPLAINTS, check_launcher, data_folder, explained, understood
+from gradproj.execution.settings.prompts import read_prompts
 
 Task = Callable[[DictConfig], object]
 
@@ -92,7 +93,7 @@ def all_here(arguments: list[str], program: str, later: str = "") -> list[Compos
     def note(config: DictConfig) -> None:
         settings = keys.check(config)
         if settings["prompts"] != later:
-            keys.read_prompts(settings["prompts"], data_folder("prompts"))
+            read_prompts(settings["prompts"], data_folder("prompts"))
         runs.append(Composed(settings, choice("model")))
 
     each_here(arguments, note, program)

@@ -16,6 +16,7 @@ from gradproj.cli import composed
 from gradproj.execution.plan import Cell, cell, total
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.overrides import data_folder
+from gradproj.execution.settings.prompts import read_prompts
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import config_of
 from gradproj.runs.results import find
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
 
     def note(composition: DictConfig) -> None:
         settings = keys.check(composition)
-        prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
+        prompts = read_prompts(settings["prompts"], data_folder("prompts"))
         runs.append((settings, prompts, composed.choice("model"), composed.choice("method")))
 
     composed.each_here(arguments, note, "gradproj plan")

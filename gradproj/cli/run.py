@@ -17,13 +17,14 @@ from gradproj.cli import composed
 from gradproj.errors import Incomplete, UserError
 from gradproj.execution.settings import keys
 from gradproj.execution.settings.overrides import data_folder
+from gradproj.execution.settings.prompts import read_prompts
 from gradproj.runs.environment import COMMAND, typed
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import Share
 from gradproj.runs.pictures import before_after
 
 if TYPE_CHECKING:
-    from gradproj.execution.worker import Outcome
+    from gradproj.execution.outcome import Outcome
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +47,7 @@ def run(config: DictConfig) -> None:
 def run_once(config: DictConfig, model: str, method: str) -> "Outcome":
     """Complete one composed run and return what came of it. ``model`` and ``method`` are names of YAML files."""
     settings = keys.check(config)
-    prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
+    prompts = read_prompts(settings["prompts"], data_folder("prompts"))
     with _importing():
         _settle([settings])
         import torch._dynamo  # noqa: F401  torch's optimisers import it at their first use

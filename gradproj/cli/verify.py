@@ -11,8 +11,8 @@ import shlex
 
 from gradproj.cli import composed
 from gradproj.errors import UserError
-from gradproj.execution.settings import keys
 from gradproj.execution.settings.overrides import data_folder
+from gradproj.execution.settings.prompts import read_prompts
 
 
 def main(arguments: list[str]) -> int:
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     chosen = plan({**run.settings, "batch": 1}, devices.memory(run.settings["device"]))
     chosen.expect_room()
     settings = chosen.settings
-    prompts = keys.read_prompts(settings["prompts"], data_folder("prompts"))
+    prompts = read_prompts(settings["prompts"], data_folder("prompts"))
     task = verify.Task(settings, prompts, run.model, shlex.join(overrides))
     made = parts(settings)
     check(made, settings, prompts)

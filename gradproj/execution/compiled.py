@@ -6,7 +6,7 @@ that is scored once more, runs as without it: nothing is compiled while the cloc
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradproj.execution import scheduler
 from gradproj.execution.experiment import Experiment
 from gradproj.pretrained.release import release
 from gradproj.runs.naming import ImageId
@@ -23,11 +24,11 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"
 ADVICE = " Set TORCHDYNAMO_VERBOSE"  # where torch begins to tell its own developers what to do
 SHOWN = 300  # letters of a reason on the screen; env.json has it whole
 GRAPHS = 512  # of one function at the most: every shape, with gradient and without, is one of its own
-BLOCKS = {  # beside those that a network of diffusers calls its repeated blocks
-    *("ResnetBlock2D", "ResBlock", "EfficientViTBlock", "AutoencoderTinyBlock", "SanaTransformerBlock"),  # diffusers
-    *("CLIPEncoderLayer", "BlipEncoderLayer", "BlipTextLayer"),  # transformers
-    "ResidualAttentionBlock",  # open_clip
-    *("Transformer", "Residual"),  # the miniature
+BLOCKS: Mapping[str, set[str]] = {  # by library, beside those that a network calls its repeated blocks as diffusers' do
+    "diffusers": {"ResnetBlock2D", "ResBlock", "EfficientViTBlock", "AutoencoderTinyBlock", "SanaTransformerBlock"},
+    "transformers": {"CLIPEncoderLayer", "BlipEncoderLayer", "BlipTextLayer"},
+    "open_clip": {"ResidualAttentionBlock"},
+    "gradproj": {"Transformer", "Residual"},  # the miniature's; open_clip calls a whole tower a Transformer
 }
 
 
@@ -47,8 +48,10 @@ def warm_up(experiment: Experiment, batches: Iterable[int]) -> dict[str, Any]:
             for batch in sorted(set(batches)):
                 images = [ImageId(0, seed) for seed in range(batch)]
                 trial.follow(images, trial.iterate(images, 1))
-    except Exception as error:  # a compiler may raise anything
+    except BaseException as error:  # a compiler may raise anything
         _undo(blocks)
+        if not isinstance(error, Exception) or isinstance(error, scheduler.interruptions()):
+            raise
         failed = f"{type(error).__name__}: {' '.join(str(error).split())}".partition(ADVICE)[0]
     release()
     seconds = round(time.perf_counter() - began, 3)
@@ -57,10 +60,15 @@ def warm_up(experiment: Experiment, batches: Iterable[int]) -> dict[str, Any]:
     return {"blocks": len(blocks), "warm_up_seconds": seconds, "cache": folder, "failed": failed}
 
 
+def works(facts: Mapping[str, Any] | None) -> bool:
+    """Whether what ``warm_up`` answered is of compiled blocks; None: there was no warm-up."""
+    return facts is not None and facts["failed"] is None
+
+
 @contextmanager
 def warmed_up(experiment: Experiment, facts: Mapping[str, Any] | None) -> Iterator[None]:
-    """Within the block nothing more is compiled; behind it the parts are as before. None: nothing was warmed up."""
-    if not facts or facts["failed"]:
+    """Within the block nothing more is compiled; behind it the parts are as before."""
+    if not works(facts):
         yield
         return
     try:
@@ -76,8 +84,13 @@ def _blocks(experiment: Experiment) -> Iterator[nn.Module]:
     here = [part for part in parts if getattr(part, "device", None) == experiment.model.device]
     for network in (getattr(part, name, None) for part in here for name in ("network", "decoder")):
         if isinstance(network, nn.Module):
-            names = BLOCKS.union(getattr(network, "_repeated_blocks", None) or ())
-            yield from (module for module in network.modules() if type(module).__name__ in names)
+            repeated = getattr(network, "_repeated_blocks", None) or ()
+            yield from (module for module in network.modules() if _is_block(type(module), repeated))
+
+
+def _is_block(kind: type[nn.Module], repeated: Collection[str]) -> bool:
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ in repeated or kind.__name__ in BLOCKS.get(library, ())
 
 
 def _undo(blocks: Iterable[nn.Module]) -> None:

@@ -64,12 +64,13 @@ class Destination(Protocol):
 class Records:
     """The folder of ``run``: records, pictures, reasons, and signs of life while the work goes on.
 
-    ``latents``: the latent of the kept picture is saved beside it. Images are written while the loop goes on; what a
-    write raises ends the work at the next image or at ``rest``, which waits for all of them.
+    ``latents``: the latent of the kept picture is saved beside it. ``facts`` are what every record's label says besides
+    its own. Images are written while the loop goes on; what a write raises ends the work at the next image or at
+    ``rest``, which waits for all of them.
     """
 
-    def __init__(self, run: Run, latents: bool = False) -> None:
-        self.run, self.latents = run, latents
+    def __init__(self, run: Run, latents: bool = False, facts: Mapping[str, Any] | None = None) -> None:
+        self.run, self.latents, self.facts = run, latents, facts or {}
         self.began: float | None = None  # when the first step came
         self.finished = 0  # images, since then
         self.behind = Behind(BEHIND)
@@ -102,4 +103,4 @@ class Records:
             progress.note(self.run, image, made.note)
         if latent is not None:
             latents.save(self.run, image, latent)
-        self.run.write(image, made.rows, {"start": made.start, "kept": made.kept}, made.facts)
+        self.run.write(image, made.rows, {"start": made.start, "kept": made.kept}, {**self.facts, **made.facts})

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradproj.execution import protocol
 from gradproj.execution.profile import REST, Profile, phase
 from gradproj.execution.trajectory import BatchTrajectory, Rows
+from gradproj.execution.watched import watched
 from gradproj.noise import generator, initial_latent
 from gradproj.optimize import Step, optimize
 from gradproj.runs.naming import ImageId
@@ -49,7 +50,7 @@ class Experiment:
             texts = {name: self.rewards[name].encode(prompts) for name in self.target}
         parts = self.model, self.climb, self.method
         return optimize(
-            *(self.profile.watch(*parts) if self.profile else parts),
+            *(watched(self.profile, *parts) if self.profile else parts),
             condition,
             texts,
             initial_latent(self.model.latent_shape, images).to(self.model.device),

@@ -12,9 +12,9 @@ from gradproj.errors import Incomplete, UserError
 from gradproj.execution import asked, weights, worker
 from gradproj.execution.improved import Improvements
 from gradproj.execution.kept import Callback, CallbackError, Kept
-from gradproj.execution.settings import keys
 from gradproj.execution.settings.compose import compose_run
 from gradproj.execution.settings.overrides import data_folder, quoted
+from gradproj.execution.settings.prompts import read_prompts
 from gradproj.runs.environment import COMMAND
 from gradproj.types import Method, Model, Reward
 
@@ -56,7 +56,7 @@ def improve(
     ``UserError`` says in a line what does not fit, before the work begins. A picture that fails is left out, with a
     warning and in ``failed``; ``Incomplete`` where all do.
     """
-    texts = keys.read_prompts(asked.texts(prompts), data_folder("prompts"))
+    texts = read_prompts(asked.texts(prompts), data_folder("prompts"))
     own = {key: part for key, part in (("model", model), ("method", method)) if not isinstance(part, str)}
     asked.expect_kinds(own)
     if callback is not None and not callable(callback):

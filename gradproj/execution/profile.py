@@ -1,4 +1,4 @@
-"""Where a run's time goes, phase by phase (``profile=true``), measured from outside: no part knows of it.
+"""Where a run's time goes, phase by phase (``profile=true``); ``watched`` measures the loop.
 
 A phase lasts until the next one begins, so that every second belongs to one. On a GPU the moments are CUDA events that
 are read when they have passed: nothing waits for the device that does not wait in a plain run.
@@ -8,18 +8,15 @@ import csv
 import io
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, nn
 
 from gradproj.files import place
-from gradproj.types import Method
 
 REST = "rest"  # what no other phase has: rows of records, progress, the loop itself
 PHASES: tuple[str, ...] = ("text", "load", "compile", "generator", "decoder", "reward")
@@ -29,7 +26,7 @@ COLUMNS = ("phase", "calls", "seconds")
 
 
 class Profile:
-    """``with profile("scoring"):`` measures on ``device``; ``watch`` has the loop measured. All other time is ``REST``.
+    """``with profile("scoring"):`` measures on ``device``. All time that nobody claims is ``REST``'s.
 
     ``seconds`` and ``calls`` have what has passed, by the names of PHASES.
     """
@@ -60,41 +57,6 @@ class Profile:
             (passed, since), (_, until) = self.moments.popleft(), self.moments[0]
             self.seconds[passed] += self._between(since, until)
 
-    def watch(
-        self, model: Any, reward: Callable[[Tensor, Any], Tensor], method: Method
-    ) -> tuple[Any, Callable[[Tensor, Any], Tensor], Method]:
-        """The same for ``optimize``, which measures itself. What ``model`` calls its ``decoder`` is told apart."""
-
-        def climb(image: Tensor, text: Any) -> Tensor:
-            with self("reward"):
-                value = reward(image, text)
-            return self._at_gradient(value, "backward of reward")
-
-        def direction(latent: Tensor, gradient: Tensor, rng: Any) -> Tensor:
-            with self("direction"):
-                return method.direction(latent, gradient, rng)
-
-        def retract(latent: Tensor) -> Tensor:
-            with self("retraction"):
-                return method.retract(latent)
-
-        def optimizer(samples: Any) -> torch.optim.Optimizer:
-            made = method.optimizer(samples)
-            made.register_step_pre_hook(lambda *_: self.begin("optimiser"))
-            made.register_step_post_hook(lambda *_: self.begin(REST))
-            return made
-
-        watched = replace(method, direction=direction, retract=retract, optimizer=optimizer)
-        return _Watched(model, self), climb, watched
-
-    def generate(self, model: Any, latent: Tensor, condition: Any) -> Tensor:
-        """``model.generate``, measured, and its backward pass."""
-        decoder = _decoder(model)
-        self._at_gradient(latent, REST)
-        with self("generator"), _entering(decoder, self._decode):
-            image = model.generate(latent, condition)
-        return self._at_gradient(image, "backward of generator" if decoder is None else "backward of decoder")
-
     def table(self) -> str:
         """The phases that there were, for a person."""
         rows = self._rows()
@@ -117,17 +79,6 @@ class Profile:
             self._read()
         return [(phase, self.calls[phase], self.seconds[phase]) for phase in PHASES if self.calls[phase]]
 
-    def _decode(self, entering: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        self.begin("decoder")
-        for clean in arguments[:1]:
-            self._at_gradient(clean, "backward of generator")
-
-    def _at_gradient(self, tensor: Tensor, phase: str) -> Tensor:
-        """``phase`` begins when the gradient of ``tensor``, if it gets one, is there."""
-        if tensor.requires_grad:
-            tensor.register_hook(lambda _: self.begin(phase))
-        return tensor
-
     def _now(self) -> Any:
         if self.device.type != "cuda":
             return time.perf_counter()
@@ -145,28 +96,3 @@ class Profile:
 def phase(profile: Profile | None, name: str) -> AbstractContextManager[None]:
     """A block of the phase ``name``, where there is a profile."""
     return profile(name) if profile else nullcontext()
-
-
-class _Watched:
-    """A model whose ``generate`` is measured."""
-
-    def __init__(self, model: Any, profile: Profile) -> None:
-        self.model, self.profile = model, profile
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
-
-    def generate(self, latent: Tensor, condition: Any) -> Tensor:
-        return self.profile.generate(self.model, latent, condition)
-
-
-def _decoder(model: Any) -> nn.Module | None:
-    """The module of ``model`` that decodes: an autoencoder's is its half."""
-    decoder = getattr(model, "decoder", None)
-    decoder = getattr(decoder, "decoder", decoder)
-    return decoder if isinstance(decoder, nn.Module) else None
-
-
-def _entering(module: nn.Module | None, see: Callable[..., None]) -> Any:
-    """Within the block ``see`` is called whenever ``module`` is."""
-    return nullcontext() if module is None else module.register_forward_pre_hook(see)

@@ -58,7 +58,8 @@ def replay(
             f"{run.folder}/config.yaml names code that is not gradproj's, and a replay calls it: {', '.join(code)}. "
             f"If you trust who made this run, type: gradproj replay {folder} {image} --trust"
         )
-    recorded, hashes = run.table(image), run.scan().recorded[image]
+    recorded, label = run.table(image), run.label(image)
+    hashes = label.get("pictures", {})
     for kind, path in run.pictures(image).items():
         if path.exists():  # a packed run may come without
             open_rgb(path, hashes.get(kind))
@@ -71,7 +72,7 @@ def replay(
     experiment = _experiment(run, settings, batch)
     print(f"on {environment.device_name(experiment.model.device)} ({experiment.model.device})", flush=True)
     with threads.chosen(facts.get("threads"), experiment.model.latent_shape):
-        compiled = warm_up(experiment, [batch]) if _was_compiled(facts) else None
+        compiled = warm_up(experiment, [batch]) if label.get("compiled") else None
         with warmed_up(experiment, compiled):
             made, pictures = _again(experiment, image, batch)
     again = pd.DataFrame(made.rows).reindex(columns=recorded.columns)
@@ -89,12 +90,6 @@ def replay(
         for path in animate(run, image, pictures):
             print(path)
     return same
-
-
-def _was_compiled(facts: Mapping[str, Any]) -> bool:
-    """Whether the run with these ``facts`` (env.json) was made with compile=true, and it worked."""
-    compiled = facts.get("compile")
-    return isinstance(compiled, Mapping) and compiled.get("failed") is None
 
 
 def deviations(recorded: pd.DataFrame, again: pd.DataFrame) -> pd.Series:

@@ -1,59 +1,34 @@
-"""One worker's share of one run: make the parts, complete what is missing, score after it, say what came out.
+"""One worker's share of one run: complete what is missing, score after it, say what came out.
 
 Knows nothing of Hydra: ``settings`` are the plain dictionary that ``settings.check`` answers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gradproj.execution import devices, protocol, threads
+from gradproj.execution import protocol, threads
 from gradproj.execution.batches import complete as complete_batches
-from gradproj.execution.compiled import warm_up, warmed_up
+from gradproj.execution.compiled import warmed_up, works
 from gradproj.execution.destination import Destination, Records
 from gradproj.execution.experiment import Experiment
 from gradproj.execution.memory.peaks import Peaks
-from gradproj.execution.memory.planner import Plan, plan
+from gradproj.execution.memory.planner import Plan
 from gradproj.execution.missing import Missing
-from gradproj.execution.profile import Profile, phase
-from gradproj.execution.rehearsal import rehearse, try_reward
+from gradproj.execution.outcome import Outcome, outcome
+from gradproj.execution.prepared import made, planned, tried
+from gradproj.execution.profile import phase
 from gradproj.execution.rescore import rescore
 from gradproj.execution.settings import keys
-from gradproj.execution.settings.check import check
-from gradproj.execution.settings.parts import check_parts, make, parts
+from gradproj.execution.settings.parts import make
 from gradproj.execution.tracked import Tracked, tracker_of
 from gradproj.pretrained.release import release
 from gradproj.runs import progress, scores
 from gradproj.runs.environment import describe, device_name, note_peaks
 from gradproj.runs.folder import Run, run_id
-from gradproj.runs.naming import LOOP, Share, config_of, named_settings, target
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a worker's command came to. Every count is of this worker's own images."""
-
-    run: Run
-    recorded: int
-    failed: int  # not recorded yet: the same command tries them again
-    given_up: int  # not recorded after max_retries + 1 attempts: the same command leaves them alone
-    attempts: int  # the most attempts that one of the images given up has had
-
-    @property
-    def unfinished(self) -> str | None:
-        """What is to be told where some images are not recorded, with what to type; None where all are."""
-        told = []
-        if self.failed:
-            told.append(f"{self.failed} images failed, and the same command tries them again")
-        if self.given_up:
-            told.append(
-                f"{self.given_up} images are given up after {self.attempts} attempts: "
-                f"remove the cause, then type max_retries={self.attempts} to try them once more"
-            )
-        return "; ".join([*told, f"the reasons are in {self.run.images}/*.failed"]) if told else None
+from gradproj.runs.naming import Share, config_of, named_settings
 
 
 def complete(
@@ -68,10 +43,10 @@ def complete(
     Where all are recorded no network is loaded. ``UserError`` for what the parts refuse, before anything is written.
     ``beside(records)`` may put another destination before the records, which hands on to them what it gets.
     """
-    chosen = _plan(settings)
+    chosen = planned(settings)
     if not any((Path(settings["results"]) / "runs").glob(f"{model}-*")):  # a finished run needs no room
         chosen.expect_room()
-    experiment = _experiment(chosen.settings, prompts)
+    experiment = made(chosen.settings, prompts)
     settings, after = keys.split_rewards(chosen.settings)
     run = _run(experiment, settings, model, method)
     share = keys.images(settings, len(prompts))
@@ -80,11 +55,12 @@ def complete(
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
         missing = _missing(run, share, settings["max_retries"], experiment.model.device)
         peaks = Peaks(experiment.model.device)
-        compiled = _try(experiment, settings, after, len(missing), chosen, peaks) if missing else None
+        compiled = tried(experiment, settings, after, len(missing), chosen, peaks) if missing else None
         run = _create(run, experiment, settings, min(settings["batch"], len(missing)), chosen, compiled)
         _set_damaged_aside(run, share)
         progress.ask(run, settings["seeds"], after, settings["max_retries"])
-        destination = beside(Records(run, "latent" in settings["save"]))
+        facts = {"compiled": True} if works(compiled) else {}
+        destination = beside(Records(run, "latent" in settings["save"], facts))
         if tracker:
             destination = Tracked(destination, tracker, run, workers)
         try:
@@ -99,7 +75,7 @@ def complete(
             if profile and missing:
                 profile.write(run.folder / f"profile{workers}.csv")
                 print(profile.table(), flush=True)
-    return _outcome(run, share, settings["max_retries"])
+    return outcome(run, share, settings["max_retries"])
 
 
 def make_images(
@@ -110,14 +86,14 @@ def make_images(
     ``settings`` may have a part itself in place of a part's settings. ``late(name, reward)`` is called at the end with
     every reward of ``held_out=after``, one at a time.
     """
-    chosen = _plan(settings)
+    chosen = planned(settings)
     chosen.expect_room()
-    experiment = _experiment(chosen.settings, prompts)
+    experiment = made(chosen.settings, prompts)
     settings, after = keys.split_rewards(chosen.settings)
     share = keys.images(settings, len(prompts))
     profile = experiment.profile
     with threads.chosen(settings["threads"], experiment.model.latent_shape):
-        compiled = _try(experiment, settings, after, len(share), chosen, Peaks(experiment.model.device))
+        compiled = tried(experiment, settings, after, len(share), chosen, Peaks(experiment.model.device))
         with warmed_up(experiment, compiled):
             complete_batches(experiment, destination, Missing(share, ()), settings["batch"])
         del experiment
@@ -127,50 +103,6 @@ def make_images(
                 late(name, make(node, f"rewards.{name}", settings["device"]))
     if profile:
         print(profile.table(), flush=True)
-
-
-def _plan(settings: Mapping[str, Any]) -> Plan:
-    """What is chosen for the memory of the GPU, of settings that are as their parts declare."""
-    check_parts(settings)
-    return plan(settings, devices.memory(settings["device"]))
-
-
-def _try(
-    experiment: Experiment,
-    settings: Mapping[str, Any],
-    after: Mapping[str, Any],
-    images: int,
-    chosen: Plan,
-    peaks: Peaks,
-) -> dict[str, Any] | None:
-    """``UserError`` where a GPU lacks, or a part cannot take its input, before the first of ``images``.
-
-    Answers what came of compiling, None where it was not asked for.
-    """
-    devices.expect_gpu(experiment.model, settings["device"])
-    chosen.expect_room()
-    if chosen.said:
-        print(chosen.said, flush=True)
-    with peaks("score"):
-        for name, node in after.items():  # each is gone again before the generator comes
-            try_reward(name, make(node, f"rewards.{name}", settings["device"]), experiment.prompts)
-            release()
-    batch = min(settings["batch"], images)
-    rehearse(experiment, batch, peaks)
-    if not settings["compile"]:
-        return None
-    with experiment.phase("compile"):
-        return warm_up(experiment, [batch, images % batch or batch])
-
-
-def _experiment(settings: Mapping[str, Any], prompts: Sequence[str]) -> Experiment:
-    """All parts are made and checked, so that what they lack or refuse is told at once; those of the loop are kept."""
-    made = parts(settings)
-    check(made, settings, prompts)
-    now = keys.split_rewards(settings)[0]["rewards"]
-    made["rewards"] = {name: made["rewards"][name] for name in now}
-    made["profile"] = Profile(made["model"].device) if settings["profile"] else None
-    return Experiment(**made, target=target(settings), prompts=prompts, **{key: settings[key] for key in LOOP})
 
 
 def _run(experiment: Experiment, settings: Mapping[str, Any], model: str, method: str) -> Run:
@@ -205,7 +137,7 @@ def _create(
     chosen: Plan,
     compiled: Mapping[str, Any] | None,
 ) -> Run:
-    """The folder made, or found. ``batch`` images are made side by side, ``compiled`` or not; a replay repeats both."""
+    """The folder made, or found as another command made it. ``batch`` images are made side by side, as in a replay."""
     facts = describe(experiment.model.device) | {"batch": batch, "shards": settings["shards"]}
     facts |= {"weights": run.config["weights"], "model": settings["model"], "memory": chosen.facts, "compile": compiled}
     return Run.create(Path(settings["results"]), run.config, facts)
@@ -227,16 +159,11 @@ def _score_after(run: Run, after: Mapping[str, Any], settings: Mapping[str, Any]
     """The rewards of ``held_out=after``, one after another, from the saved pictures of this worker's images."""
     for path in scores.set_damaged_aside(run):
         print(f"a damaged file of scores was moved aside: {path}", flush=True)
+    if not after:  # the records need not be looked at
+        return
     recorded = {image for image in run.recorded() if image in share}
     for name in scores.unscored(run, after, recorded):
         reward = make(after[name], f"rewards.{name}", settings["device"])
         rescore(run, name, reward, named_settings(after[name]), settings["batch"], recorded)
         del reward
         release()
-
-
-def _outcome(run: Run, share: Share, retries: int) -> Outcome:
-    attempts = [len(lines) for image, lines in progress.failures(run).items() if image in share]
-    given_up = [count for count in attempts if count > retries]
-    recorded = sum(image in share for image in run.recorded())
-    return Outcome(run, recorded, len(attempts) - len(given_up), len(given_up), max(given_up, default=0))

@@ -6,6 +6,7 @@ Nothing that lies there is passed over: a record counts, is damaged or is a stra
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gradproj.errors import UserError
 from gradproj.runs import archive, environment
@@ -80,18 +81,18 @@ def records(owner: Owner) -> dict[ImageId, bytes]:
         if files[name][1] != packed[name]:  # equal twins are what a kill during pack or unpack leaves
             raise UserError(f"{owner.folder}: image {name} differs in images/ and in {PACKED}; remove one of the two")
     every = {name: (inside(owner.folder, name), content) for name, content in packed.items()} | files
-    csvs = {name: checked(owner, name, *every[name]) for name in sorted(every)}
+    csvs = {name: checked(owner, name, *every[name])[1] for name in sorted(every)}
     return {ImageId.parse(name): csv for name, csv in csvs.items()}
 
 
-def checked(owner: Owner, name: str, where: str, content: bytes) -> bytes:
-    """The CSV of the record called ``name``; ``UserError`` where its seal or its label is wrong."""
+def checked(owner: Owner, name: str, where: str, content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The label and CSV of the record called ``name``; ``UserError`` where its seal or its label is wrong."""
     opened = unlabelled(content)
     if opened is None:
         command = environment.command(owner.folder)
         raise UserError(f"{where} is cut or edited; give the same command again, which makes it anew: {command}")
     owner.refuse(_image(name), where, opened[0])
-    return opened[1]
+    return opened
 
 
 def inside(folder: Path, name: str) -> str:

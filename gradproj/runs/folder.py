@@ -140,14 +140,11 @@ class Run:
 
     def table(self, image: ImageId) -> pd.DataFrame:
         """The image's record: a row per step, columns of float64, NaN where blank. ``UserError`` where it has none."""
-        where, content = str(self.record(image)), contents.content(self.record(image))
-        if content is None:
-            where = contents.inside(self.folder, str(image))
-            content = dict(archive.members(self.folder / PACKED)).get(str(image))
-        if content is None:
-            raise UserError(f"{self.folder} has no record of {image}; the images that it has are in {self.images}")
-        csv = contents.checked(self.owner, str(image), where, content)
-        return pd.DataFrame(self.values([csv])[0], columns=self.columns)
+        return pd.DataFrame(self.values([self._whole(image)[1]])[0], columns=self.columns)
+
+    def label(self, image: ImageId) -> dict[str, Any]:
+        """What the image's record says of whose it is and of how it came about. ``UserError`` as ``table``."""
+        return self._whole(image)[0]
 
     def records(self) -> dict[ImageId, bytes]:
         """Image -> CSV of every record, in the order of their names.
@@ -197,6 +194,16 @@ class Run:
             number += 1
         with contextlib.suppress(FileNotFoundError):  # there is none, or another worker was first
             record.replace(aside)
+
+    def _whole(self, image: ImageId) -> tuple[dict[str, Any], bytes]:
+        """The label and CSV of the record, packed or not."""
+        where, content = str(self.record(image)), contents.content(self.record(image))
+        if content is None:
+            where = contents.inside(self.folder, str(image))
+            content = dict(archive.members(self.folder / PACKED)).get(str(image))
+        if content is None:
+            raise UserError(f"{self.folder} has no record of {image}; the images that it has are in {self.images}")
+        return contents.checked(self.owner, str(image), where, content)
 
     def _opened(self, image: ImageId) -> tuple[dict[str, Any], bytes] | None:
         """The label and CSV of the loose record; None where there is none, or a damaged one."""
