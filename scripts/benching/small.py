@@ -64,7 +64,7 @@ def overrides(quick: bool) -> Mapping[str, list[str]]:
         folder = builder(Path(home) / f"pipeline-{name}", **(NARROW if quick else WIDE)[name])
         source = {"repo": folder, "cache": f"{home}/prompts"}
         made[name] = [f"model={name}", *(f"model.source.{key}={value}" for key, value in source.items())]
-        made[name] += [f"model.resolution={16 if quick else 64}", "model.dtype=float32", "device=cpu", *judges]
+        made[name] += [f"model.resolution={16 if quick else 64}", "model.dtype=float32", *judges]
         made[name] += [f"rewards=[{','.join(PAPER)}]", "reward=pickscore"]
     return made
 
@@ -75,8 +75,8 @@ def _judge(name: str, folder: Path, quick: bool) -> list[str]:
 
 
 def small(given: Sequence[str], batch: int) -> Small:
-    """The parts that these overrides make, and ``batch`` latents."""
-    settings, _ = compose_run(list(given))
+    """The parts that these overrides make, on the processor, and ``batch`` latents."""
+    settings, _ = compose_run(["device=cpu", *given])
     made: Mapping[str, Any] = parts(settings)
     numbers: Any = {key: settings[key] for key in ("steps", "keep", "score_every", "max_skips")}
     weights = {settings["reward"]: 1.0}

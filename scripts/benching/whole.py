@@ -39,7 +39,7 @@ def first_step() -> tuple[float, float]:
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         before, since = _of_children(), time.perf_counter()
-        child = _started("run", f"results={folder}")
+        child = _started("run", "device=cpu", f"results={folder}")
         while not any(Path(folder).glob("runs/*/workers/[!.]*")) and child.poll() is None:
             time.sleep(0.005)
         wall, ended = time.perf_counter() - since, child.poll()
