@@ -6,6 +6,7 @@ for every command: what runs is a fresh interpreter's state, which can be killed
 
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -66,6 +67,7 @@ def command(
 
 
 def _command(folder: Path, arguments: list[str], environment: dict[str, str], out: Path, err: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a suite that was started in the background ignores
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
