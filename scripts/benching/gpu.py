@@ -37,6 +37,7 @@ class Variant:
     policy: str = "none"  # of generator and decoder
     decoder: str = "full"
     compile: bool = False
+    channels_last: bool = False  # of the decoder's weights
     quantization: str = "none"
 
 
@@ -44,7 +45,7 @@ def variants(size: build.Size) -> list[Variant]:
     """What is tried of a model, what matters most first."""
     made = [Variant(), Variant(compile=True), Variant(batch=4)]
     made += [Variant(decoder="tiny"), Variant(decoder="tiny", compile=True)] if size.tiny else []
-    made += [Variant(policy="blocks"), Variant(policy="full")]
+    made += [Variant(channels_last=True), Variant(policy="blocks"), Variant(policy="full")]
     return made + [Variant(quantization=kind) for kind in ("int8", "nf4") if size.name == "flux"]
 
 
@@ -67,6 +68,8 @@ class Bench:
             self._quantize(variant)
             for part in (self._decoder(variant), self._policy(variant)):
                 stack.enter_context(part)
+            form = torch.channels_last if variant.channels_last else torch.contiguous_format
+            self.model.decoder.to(memory_format=form)
             if variant.decoder not in self.flop and variant.policy == variant.quantization == "none":
                 with self._inner_latent(), FlopCounterMode(display=False) as counter:
                     self._iterate(1, 1, time.monotonic())
