@@ -103,6 +103,33 @@ def test_a_write_that_fails_ends_the_run_and_costs_no_other_image(
     assert run.recorded() == {*images}
 
 
+def test_what_is_finished_is_written_when_the_worker_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the third batch, while the first image is still being written."""
+    stopped, real_write, real_iterate = threading.Event(), Run.write, Experiment.iterate
+    begun: list[Any] = []
+
+    def write(self: Run, *given: Any) -> None:
+        assert stopped.wait(20)
+        real_write(self, *given)
+
+    def iterate(self: Experiment, images: Any, *given: Any) -> Any:
+        if len(begun) == 2:
+            stopped.set()
+            raise KeyboardInterrupt
+        begun.extend(images)
+        return real_iterate(self, images, *given)
+
+    made = fakes.experiment()
+    run = fakes.new_run(tmp_path, made)
+    monkeypatch.setattr(Run, "write", write)
+    monkeypatch.setattr(Experiment, "iterate", iterate)
+    with pytest.raises(KeyboardInterrupt):
+        batches.complete(made, Records(run), fakes.IMAGES, 1)
+    assert run.recorded() == {*begun} and len(begun) == 2
+
+
 def test_nothing_is_collected_while_a_command_imports_and_all_is_as_before_after_it(
     monkeypatch: pytest.MonkeyPatch, gradproj: Gradproj, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import GRADPROJ, Gradproj
-from fakes import Red, experiment, sgd
+from fakes import Model, Red, experiment, sgd
 from official import build
 from tiny import models, rewards
 from torch import nn
@@ -21,6 +21,7 @@ from torch._inductor.runtime import runtime_utils
 from gradproj.execution import compiled
 from gradproj.execution.compiled import CACHE, warm_up, warmed_up
 from gradproj.execution.experiment import Experiment
+from gradproj.miniature.generator import Transformer
 from gradproj.runs.folder import Run
 from gradproj.runs.naming import ImageId
 
@@ -91,6 +92,27 @@ def test_every_kind_of_block_is_one_graph_and_gives_the_same_numbers(case: str) 
         for expected, found in zip(one, other, strict=True):
             torch.testing.assert_close(found, expected, rtol=near, atol=near / 10)
     assert not any(module._compiled_call_impl for network in towers for module in network.modules())
+
+
+class Deep(Model):
+    """Three equal blocks before the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.ModuleList(Transformer(6, 4, heads=2) for _ in range(3)).requires_grad_(False)
+
+    def generate(self, latent: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        tokens = latent.reshape(len(latent), -1, 6)
+        for block in self.network:
+            tokens = block(tokens, torch.zeros(len(latent), 4))
+        return super().generate(tokens.view_as(latent), condition)
+
+
+@pytest.mark.usefixtures("traced")
+def test_equal_blocks_share_a_graph_for_each_batch_with_gradient_and_without() -> None:
+    counters.clear()
+    assert warm_up(experiment(model=Deep(), rewards={"red": Red()}, prompts=["a dog"]), [2, 3, 2])["failed"] is None
+    assert counters["stats"]["unique_graphs"] == 4
 
 
 @needs_compiler

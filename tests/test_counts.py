@@ -42,7 +42,7 @@ found = Counter()
 
 def see(event, arguments):
     words = str(arguments[0]).rpartition("/images/")[2].split(".") if event == "open" else ()
-    found.update(word for word in words[1:] if word in ("csv", "png", "failed", "note", "safetensors"))
+    found.update(word for word in words[1:] if word in ("csv", "png", "failed", "note", "safetensors", "json", "yaml"))
 
 sys.addaudithook(see)
 from gradproj.cli import main

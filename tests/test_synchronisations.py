@@ -22,10 +22,12 @@ from torch.overrides import TorchFunctionMode
 import gradproj
 from gradproj import optimize as loop
 from gradproj.execution.display import Display
+from gradproj.execution.profile import Profile
 from gradproj.methods import ours
 from gradproj.runs.naming import ImageId
 
-READS = ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__float__", "__int__", "__index__", "__array__")
+READS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "__array__")
+READS += ("nonzero", "argwhere", "masked_select", "unique", "equal", "allclose", "is_nonzero")  # they look at numbers
 MADE = ("tensor", "as_tensor")
 INDEXED = ("__getitem__", "__setitem__")
 OWN = Path(gradproj.__file__).parent
@@ -87,6 +89,11 @@ def test_an_iteration_waits_for_what_the_loop_must_know_and_for_nothing_else(cas
     name = "hpsv2" if case.startswith("sana") else "pickscore"
     parts = {"model": models.model(case), "rewards": {name: build(name, rewards.files(name))}, "target": {name: 1.0}}
     assert of_one(**parts, method=ours_of(8)) == ITERATION
+
+
+def test_a_profile_waits_for_nothing_more() -> None:
+    parts: dict[str, Any] = {"method": ours_of(15)}  # twice 15 divides the latent's 90 numbers
+    assert of_one(**parts, profile=Profile(torch.device("cpu"))) == of_one(**parts)
 
 
 def test_a_scored_step_waits_for_the_pictures_and_once_for_each_reward() -> None:
