@@ -32,7 +32,6 @@ WIDE: Mapping[str, Mapping[str, Any]] = {
     "sd_turbo": {"width": 16, "text_width": 32, "channels": (16, 32)},
     "flux": {"rope": (8, 12, 12), "heads": 4, "double": 2, "single": 4, "text_width": 64, "channels": (8, 16)},
 }
-NARROW: Mapping[str, Mapping[str, Any]] = {"sd_turbo": {}, "flux": {}}
 AGAIN = "model.memory.checkpointing=blocks"  # of the generator alone, as in ReNO's published code
 BUILDERS = {"sd_turbo": sd_turbo, "flux": flux}
 
@@ -61,7 +60,7 @@ def overrides(quick: bool) -> Mapping[str, list[str]]:
     judges = [key for name in PAPER for key in _judge(name, Path(home) / name, quick)]
     made: dict[str, list[str]] = {"shapes": []}
     for name, builder in BUILDERS.items():
-        folder = builder(Path(home) / f"pipeline-{name}", **(NARROW if quick else WIDE)[name])
+        folder = builder(Path(home) / f"pipeline-{name}", **({} if quick else WIDE[name]))
         source = {"repo": folder, "cache": f"{home}/prompts"}
         made[name] = [f"model={name}", *(f"model.source.{key}={value}" for key, value in source.items())]
         made[name] += [f"model.resolution={16 if quick else 64}", "model.dtype=float32", *judges]

@@ -27,30 +27,23 @@ def spread(values: Sequence[float], decimals: int) -> str:
     return f"{middle} ({least} to {most})"
 
 
-def in_turn(
-    works: Mapping[str, Work],
-    base: str,
-    rounds: int,
-    calls: int = 1,
-    clock: Callable[[], float] = time.process_time,
-) -> dict[str, Timed]:
+def in_turn(works: Mapping[str, Work], base: str, rounds: int, calls: int = 1) -> dict[str, Timed]:
     """Run all ``works`` in every round, each ``calls`` times, and compare each with ``base`` of the same round.
 
-    Every other round goes backwards, and a round before the first does not count. The default clock counts the
-    processor's seconds, which for work of one thread are those of a quiet machine.
+    Every other round goes backwards, and a round before the first does not count. The clock counts the processor's
+    seconds, which for work of one thread are those of a quiet machine.
     """
     rows: list[dict[str, float]] = []
     for number in range(rounds + 1):
         row: dict[str, float] = {}
         for name in list(works)[:: -1 if number % 2 else 1]:
-            since = clock()
+            since = time.process_time()
             for _ in range(calls):
                 works[name]()
-            row[name] = (clock() - since) / calls
+            row[name] = (time.process_time() - since) / calls
         rows.append(row)
-    held = [row[base] for row in rows[1:]]
-    return {name: _timed([row[name] for row in rows[1:]], held) for name in works}
-
-
-def _timed(own: Sequence[float], others: Sequence[float]) -> Timed:
-    return Timed(statistics.median(own), [one / other for one, other in zip(own, others, strict=True)])
+    counted = rows[1:]
+    return {
+        name: Timed(statistics.median(row[name] for row in counted), [row[name] / row[base] for row in counted])
+        for name in works
+    }
