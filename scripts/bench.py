@@ -1,4 +1,4 @@
-"""``make bench``: the tables of docs/performance.md, in about ten minutes on two quiet cores.
+"""``make bench``: the tables of docs/performance.md, in about twenty minutes on two quiet cores, mostly compiling.
 
     python scripts/bench.py [--only PART ...] [--quick] [--page FILE]
 
@@ -25,6 +25,8 @@ from benching.loops import bare, ours, reno
 from benching.small import AGAIN, PROMPT, method, overrides, small
 from benching.timing import in_turn, spread
 from counting import page
+
+from gradproj.execution.compiled import warm_up, warmed_up
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -142,6 +144,23 @@ def images(quick: bool) -> Found:
     return rounds, rows
 
 
+def compiling(quick: bool) -> Found:
+    """``compile=true`` against an iteration of the same networks without."""
+    rows, rounds = [], 1 if quick else 11
+    for name, given in overrides(quick).items():
+        plain, fast, best = small(given, 1), small(given, 1), method("ours")
+        facts = warm_up(fast.experiment, [1])
+        if facts["failed"]:
+            raise RuntimeError(facts["failed"])
+        steps = 1 if quick else _steps(partial(ours, plain, best))
+        with warmed_up(fast.experiment, facts):
+            works = {"plain": partial(ours, plain, best, steps), "compiled": partial(ours, fast, best, steps)}
+            found = in_turn(works, "plain", rounds)
+        row = {"model": name, "blocks": facts["blocks"], "plain, ms": f"{1000 * found['plain'].seconds / steps:.1f}"}
+        rows.append(row | {"compiled over plain": found["compiled"].against, "warm-up, s": facts["warm_up_seconds"]})
+    return rounds, rows
+
+
 PARTS: dict[str, Callable[[bool], Found]] = {
     "loop": loop,
     "methods": methods,
@@ -150,6 +169,7 @@ PARTS: dict[str, Callable[[bool], Found]] = {
     "start": start,
     "records": reading,
     "images": images,
+    "compile": compiling,
 }
 
 
