@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from gradproj.files import place
 
-REST = "rest"  # what no other phase has: rows of records, progress, the loop itself
+REST = "rest"  # what no other phase has: the run's folder, the loop itself, rows of records, progress
 PHASES: tuple[str, ...] = ("text", "load", "compile", "generator", "decoder", "reward")
 PHASES += ("backward of reward", "backward of decoder", "backward of generator")
 PHASES += ("direction", "optimiser", "retraction", "scoring", "saving", REST)
