@@ -83,6 +83,31 @@ def test_settings_run_later_are_judged_at_the_level_of_the_table_that_is_left(tm
     assert (ours["quality"], reno["quality"]) == (True, False)
 
 
+def test_a_table_without_the_level_of_a_target_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "none", Setting(0.01), 4.0, 0.5)
+    (tmp_path / "table.csv").write_text("target,level,level_of\nshapes_matcher,0.9,none\n")
+    with pytest.raises(UserError, match=r"table\.csv has no level for shapes_aesthetic"):
+        choose.read(tmp_path, tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--workers", "0"], "give a whole number above 0, not '0'"),
+        (["--with", "nonsense"], "it must be KEY=VALUE"),
+        (["--with", "batc=3"], "did you mean batch?"),
+    ],
+)
+def test_what_no_command_would_take_is_refused_before_the_first(
+    given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "main", *given])
+    monkeypatch.setattr(reproduce, "run", lambda *_: pytest.fail("a command was run"))
+    with pytest.raises(SystemExit, match=r"^2$"):
+        reproduce.main()
+    assert said in capsys.readouterr().err
+
+
 def test_quality_takes_the_quickest_that_is_not_clearly_worse_and_speed_the_quickest(tmp_path: Path) -> None:
     write(tmp_path, "none", Setting(0.01), 8.0, 0.60, noise=0.1)  # the slowest is best
     write(tmp_path, "none", Setting(0.02), 8.5, 0.59, noise=0.1)

@@ -1,0 +1,59 @@
+"""scripts/claims.py on the committed records: docs/results.md says what comes out of it."""
+
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gradproj.report.choose import find
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))  # scripts/ is no part of the package
+
+import claims  # noqa: E402  # pyright: ignore[reportMissingImports]
+
+NAMES = {"none": "none", "reno": "ReNO", "prno": "PRNO", "mpgr": "MPGR"}
+MIX, AESTHETIC, MATCHER = "shapes_aesthetic+5*shapes_matcher", "shapes_aesthetic", "shapes_matcher"
+
+
+@cache
+def told() -> dict[str, str]:
+    """What the script prints of each target."""
+    return {one.target: "\n".join(claims.lines(one)) for one in find(ROOT / "results" / "miniature").comparisons}
+
+
+def page() -> str:
+    return (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def row(number: int) -> list[str]:
+    """The cells of a claim: aesthetic, matcher, mix, verdict."""
+    (line,) = [line for line in page().splitlines() if line.startswith(f"| {number} |")]
+    return [cell.strip() for cell in line.split("|")[3:-1]]
+
+
+@pytest.mark.parametrize(("column", "target"), list(enumerate((AESTHETIC, MATCHER, MIX))))
+def test_ours_gets_to_the_best_earlier_level_in_as_many_steps_as_the_page_says(column: int, target: str) -> None:
+    (step,) = re.findall(r"ours is there at step ([\d.]+)", told()[target])
+    assert row(7)[column].startswith(f"{float(step):.0f} %")
+
+
+@pytest.mark.parametrize("target", [AESTHETIC, MIX])
+def test_the_lead_at_equal_target_is_over_the_method_that_the_page_names(target: str) -> None:
+    ((best, level),) = re.findall(r"(\w+) ends at ([\d.]+)", told()[target])
+    ((lead, low),) = re.findall(rf"shapes_rendering .*, {best} \+0(\.\d+) \[([+-][\d.]+)", told()[target])
+    assert float(low) > 0
+    lead = f"{float(lead):.3f}".removeprefix("0")
+    said = re.escape(f"{lead} against {NAMES[best]} for the ") + rf"\w+( target)? at {float(level):.2f}"
+    assert re.search(said, page()), said
+
+
+def test_no_block_is_clear_of_16_from_above_and_two_are_from_below() -> None:
+    (comparison,) = find(ROOT / "results" / "miniature_ablation_block").comparisons
+    found = [re.findall(r"block=(\d+)\), (\w+): .* \[(.*), (.*)\]", line)[0] for line in claims.blocks(comparison)]
+    assert len(found) == 6 * 3 and all(float(low) < 0 for _, _, low, _ in found)
+    below = {(block, score) for block, score, _, high in found if float(high) < 0}
+    assert below == {("32", "shapes_rendering"), ("128", "shapes_rendering")}
+    assert "32 and 128 are clear of it from below on rendering" in row(11)[0]
