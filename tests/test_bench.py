@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench  # noqa: E402  # pyright: ignore[reportMissingImports]
 import bench_gpu  # noqa: E402  # pyright: ignore[reportMissingImports]
-from benching import gpu, loops, projection, small  # noqa: E402  # pyright: ignore[reportMissingImports]
+from benching import gpu, loops, projection, small, timing  # noqa: E402  # pyright: ignore[reportMissingImports]
 
+from gradproj.execution import compiled  # noqa: E402
 from gradproj.spectrum import project  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers and numpy
@@ -43,6 +45,20 @@ def test_ours_climbs_as_far_as_what_has_nothing_around_it(monkeypatch: pytest.Mo
     assert len(seen) == 6
     for one, other in zip(seen[:3], seen[3:], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_of_what_runs_plainly_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = list[list[int]]()
+
+    def count(works: Any, *_: Any) -> Any:
+        runs = [works[name].args[0].experiment for name in ("plain", "compiled")]
+        runs = [replace(run, rewards={name: run.rewards[name] for name in run.target}) for run in runs]
+        blocks.append([sum(one._compiled_call_impl is not None for one in compiled._blocks(run)) for run in runs])
+        return dict.fromkeys(works, timing.Timed(1.0, [1.0]))
+
+    monkeypatch.setattr(bench, "in_turn", count)
+    bench.compiling(quick=True)
+    assert len(blocks) == 3 and all(plain == 0 < fast for plain, fast in blocks), blocks
 
 
 @pytest.mark.parametrize("part", bench.PARTS)
