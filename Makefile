@@ -46,7 +46,7 @@ reproduce: .venv/.installed ## the miniature's committed results (results/miniat
 parity: .venv/.installed ## our rewards beside the published code, on random weights, in its own environment (6 GB): ARGS="--full" "--write"
 	$(BIN)/python scripts/parity.py $(ARGS)
 
-bench: .venv/.installed ## the tables of docs/performance.md, in about ten minutes on two quiet cores: ARGS="--only loop"
+bench: .venv/.installed ## the tables of docs/performance.md, in about twenty minutes on two quiet cores: ARGS="--only loop"
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench.py $(ARGS)
 
 bench-gpu: .venv/.installed ## the published models on this GPU, random weights, no network, under ten minutes: results/full_size/gpu.md

@@ -1,4 +1,4 @@
-"""``make bench``: the tables of docs/performance.md, in about twenty minutes on two quiet cores, mostly compiling.
+"""``make bench``: the tables of docs/performance.md, in about twenty minutes on two quiet cores, half of it compiling.
 
     python scripts/bench.py [--only PART ...] [--quick] [--page FILE]
 
