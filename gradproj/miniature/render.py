@@ -4,6 +4,8 @@ A scene is a caption and ``NUMBERS`` independent uniform numbers, of which its p
 continuous functions nearly everywhere, so that a network can learn to draw it.
 """
 
+from collections.abc import Callable, Mapping
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -30,25 +32,28 @@ PALETTE = {
 COLOUR_TABLE = torch.tensor([PALETTE[colour] for colour in COLOURS])
 
 
+OUTSIDE: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # the signed distance of (x, y) from the rim
+    "circle": lambda x, y, r: torch.hypot(x, y) - r,
+    "square": lambda x, y, r: torch.maximum(x.abs(), y.abs()) - 0.88 * r,
+    "triangle": lambda x, y, r: torch.maximum(y - 0.6 * r, 0.866 * x.abs() - 0.5 * y - 0.6 * r),
+    "ring": lambda x, y, r: (torch.hypot(x, y) - 0.75 * r).abs() - 0.25 * r,
+    "cross": lambda x, y, r: torch.minimum(
+        torch.maximum(x.abs() - r, y.abs() - 0.32 * r), torch.maximum(y.abs() - r, x.abs() - 0.32 * r)
+    ),
+}
+
+
 def coverage(
     shape: Int[Tensor, " n"], centre: Float[Tensor, "n 2"], radius: Float[Tensor, " n"]
 ) -> Float[Tensor, "n 32 32"]:
     """The share in [0, 1] of every pixel that the shape covers; ``centre`` (x, y) and ``radius`` are in pixels."""
-    axis = torch.arange(SIZE, device=centre.device) + 0.5
-    x = axis[None, None, :] - centre[:, 0, None, None]
-    y = axis[None, :, None] - centre[:, 1, None, None]
-    r = radius[:, None, None]
-    distance = torch.hypot(x, y)
-    ax, ay = x.abs(), y.abs()
-    signed = {
-        "circle": distance - r,
-        "square": torch.maximum(ax, ay) - 0.88 * r,
-        "triangle": torch.maximum(y - 0.6 * r, 0.866 * ax - 0.5 * y - 0.6 * r),
-        "ring": (distance - 0.75 * r).abs() - 0.25 * r,
-        "cross": torch.minimum(torch.maximum(ax - r, ay - 0.32 * r), torch.maximum(ay - r, ax - 0.32 * r)),
-    }
-    chosen = torch.stack([signed[name].expand(len(shape), SIZE, SIZE) for name in SHAPES])
-    return (0.5 - chosen[shape, torch.arange(len(shape), device=shape.device)]).clamp(0, 1)
+    axis, covered = torch.arange(SIZE, device=centre.device) + 0.5, torch.empty(len(shape), SIZE, SIZE).to(centre)
+    for number in shape.unique().tolist():
+        these = shape == number
+        x, y = (axis - centre[these, at, None] for at in (0, 1))
+        outside = OUTSIDE[SHAPES[number]](x[:, None, :], y[:, :, None], radius[these, None, None])
+        covered[these] = (0.5 - outside).clamp(0, 1)
+    return covered
 
 
 def sample_captions(n: int, generator: torch.Generator, alone: float = 0.5) -> Int[Tensor, "n 2"]:
