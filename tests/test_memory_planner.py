@@ -250,8 +250,8 @@ def test_a_decoder_that_needs_float32_is_counted_as_such(settings: Plain, tmp_pa
     counted = count(model, build.condition(size, model), torch.randn(1, *model.latent_shape, device=meta))
     vae = tmp_path / "vae"
     vae.mkdir()
-    for upcast in (True, False):
-        (vae / "config.json").write_text(json.dumps({"force_upcast": upcast}), encoding="utf-8")
+    for said, upcast in (({}, True), ({"force_upcast": True}, True), ({"force_upcast": False}, False)):
+        (vae / "config.json").write_text(json.dumps(said), encoding="utf-8")
         typed = ["model=sdxl_turbo", f"model.decoder={decoder}", f"model.source.vae_repo={vae}"]
         predicted, published = generator(settings(*typed)), generator(settings(*typed[:2]))
         assert predicted and published

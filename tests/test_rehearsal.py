@@ -209,3 +209,16 @@ def test_a_rewards_weights_that_are_no_numbers_are_told_and_an_answer_that_is_no
     with pytest.raises(UserError, match=r"^clip \(.*\): 1 of its \d+ weights .* of the network in .*another source"):
         rehearsal.try_reward("clip", reward, ["a"], torch.device("cpu"))
     rehearsal.try_reward("own", Wrong("score", lambda count: torch.full((count,), torch.nan)), ["a"])
+
+
+class Stateful(torch.nn.Linear):
+    """A network that saves more than tensors."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 2}
+
+
+def test_an_answer_that_is_none_may_pass_where_the_network_saves_more_than_tensors() -> None:
+    own = Wrong("score", lambda count: torch.full((count,), torch.nan))
+    own.network = Stateful(2, 2)  # type: ignore[attr-defined]
+    rehearsal.try_reward("own", own, ["a"])

@@ -95,20 +95,22 @@ def generator(settings: Settings) -> Generator | None:
 
 
 def _upcasts(node: Settings, published: str) -> bool:
-    """Whether the VAE runs in float32 where the rest is float16, because its configuration says ``force_upcast``.
+    """Whether the VAE runs in float32 where the rest is float16: SDXL's does where its configuration does not deny it.
 
-    What is on the hub is not read: SDXL's own VAE does as it is published, and who names another one has one for
-    float16.
+    Of what is on the hub the configuration is not read: SDXL's own VAE is taken for the published one, which does, and
+    who names another one has one for float16.
     """
     source = node["source"]
-    vae = source.get("vae_repo", "none has this key but SDXL's")
+    if node["dtype"] != "float16" or "vae_repo" not in source:  # other models have no such key
+        return False
+    vae = source["vae_repo"]
     own = vae is None or (vae == "auto" and source["repo"] != published)
-    config = Path(source["repo"], "vae") if own else Path(str(vae))
+    folder = Path(source["repo"], "vae") if own else Path(vae)
     try:
-        said = json.loads((config.expanduser() / "config.json").read_text(encoding="utf-8"))["force_upcast"]
-    except (OSError, ValueError, KeyError, TypeError):  # the run tells what is wrong with a file
-        said = own
-    return node["dtype"] == "float16" and bool(said)
+        config = json.loads((folder.expanduser() / "config.json").read_text(encoding="utf-8"))
+        return bool(config.get("force_upcast", True))  # diffusers' default
+    except (OSError, ValueError, RuntimeError, AttributeError):  # none is here; the run tells what is wrong with it
+        return own
 
 
 def _upcast(row: Mapping[str, str]) -> dict[str, str]:
