@@ -47,7 +47,8 @@ def coverage(
     shape: Int[Tensor, " n"], centre: Float[Tensor, "n 2"], radius: Float[Tensor, " n"]
 ) -> Float[Tensor, "n 32 32"]:
     """The share in [0, 1] of every pixel that the shape covers; ``centre`` (x, y) and ``radius`` are in pixels."""
-    axis, covered = torch.arange(SIZE, device=centre.device) + 0.5, torch.empty(len(shape), SIZE, SIZE).to(centre)
+    axis = torch.arange(SIZE, device=centre.device) + 0.5
+    covered = axis.new_empty(len(shape), SIZE, SIZE, dtype=torch.result_type(axis, centre))
     for number in shape.unique().tolist():
         these = shape == number
         x, y = (axis - centre[these, at, None] for at in (0, 1))
