@@ -105,7 +105,7 @@ def _upcasts(node: Settings, published: str) -> bool:
         return False
     vae = source["vae_repo"]
     own = vae is None or (vae == "auto" and source["repo"] != published)
-    folder = Path(source["repo"], "vae") if own else Path(vae)
+    folder = Path(source["repo"], "vae") if own else Path(str(vae))
     try:
         config = json.loads((folder.expanduser() / "config.json").read_text(encoding="utf-8"))
         return bool(config.get("force_upcast", True))  # diffusers' default
