@@ -69,3 +69,16 @@ def test_no_block_is_clear_of_16_from_above_and_two_are_from_below() -> None:
     assert {score for _, score in below} == {"shapes_rendering"}
     said = " and ".join(sorted((block for block, _ in below), key=int))
     assert f"{said} are clear of it from below on rendering" in row(11)[0]
+
+
+def test_beside_the_earlier_methods_alone_ours_is_clear_where_the_page_says() -> None:
+    clear = set()
+    for target, text in told().items():
+        for method, judge, more, low in re.findall(r"area over (\w+) alone, (\w+): (\S+) \[(\S+),", text):
+            if judge in ("shapes_heldout", "shapes_rendering"):
+                assert float(more) > 0
+                clear |= {(target, judge, method)} if float(low) > 0 else set()
+    everyone = {(target, "shapes_rendering", method) for target in (AESTHETIC, MIX) for method in NAMES}
+    assert clear == everyone | {(MIX, "shapes_heldout", "mpgr"), (MATCHER, "shapes_rendering", "none")}
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert "clear of MPGR alone, for the mix" in " ".join(page.split())
